@@ -28,7 +28,9 @@ impl Client {
     /// # Panics
     /// When nobody listens there.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = within("connect", TcpStream::connect(address)).await.unwrap();
+        let stream = within("connect", TcpStream::connect(address))
+            .await
+            .unwrap();
         stream.set_nodelay(true).unwrap();
         Self::over(stream)
     }
@@ -43,7 +45,10 @@ impl Client {
 
     /// Uses a connection that is already there.
     pub fn over(io: impl Connection + 'static) -> Self {
-        Self { io: Box::new(io), buffer: Buffer::default() }
+        Self {
+            io: Box::new(io),
+            buffer: Buffer::default(),
+        }
     }
 
     /// Sends bytes. A peer that has closed is not an error here: what it answered is what counts.
@@ -69,7 +74,12 @@ impl Client {
     ///
     /// # Panics
     /// When the response is no valid HTTP or is cut short.
-    pub async fn request(&mut self, method: &str, target: &str, fields: &[(&str, &str)]) -> Response {
+    pub async fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+    ) -> Response {
         self.send(request(method, target, fields)).await;
         self.response(method).await.unwrap()
     }
@@ -124,7 +134,10 @@ impl Client {
 #[must_use]
 pub fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> String {
     let mut text = format!("{method} {target} HTTP/1.1\r\n");
-    if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+    if !fields
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
         text.push_str("Host: test.example\r\n");
     }
     for (name, value) in fields {

@@ -29,7 +29,11 @@ impl Output {
 ///
 /// # Panics
 /// When it is not installed, or does not end within the deadline.
-pub async fn run<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>, stdin: &[u8]) -> Output {
+pub async fn run<A: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    arguments: impl IntoIterator<Item = A>,
+    stdin: &[u8],
+) -> Output {
     let program = program.as_ref();
     let mut child = Command::new(program)
         .args(arguments)
@@ -38,14 +42,21 @@ pub async fn run<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl In
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error} (`./x setup` installs what tests need)", program.display()));
+        .unwrap_or_else(|error| {
+            panic!(
+                "{}: {error} (`./x setup` installs what tests need)",
+                program.display()
+            )
+        });
     let mut input = child.stdin.take().unwrap();
     let input_bytes = stdin.to_vec();
     // A program that does not read its input must not hold the test up; dropping the pipe tells it that there is no more.
     let feed = tokio::spawn(async move {
         let _ = input.write_all(&input_bytes).await;
     });
-    let output = within(&program.to_string_lossy(), child.wait_with_output()).await.unwrap();
+    let output = within(&program.to_string_lossy(), child.wait_with_output())
+        .await
+        .unwrap();
     feed.abort();
     Output {
         code: output.status.code(),
@@ -56,7 +67,14 @@ pub async fn run<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl In
 
 /// Runs curl, silent except for errors.
 pub async fn curl(arguments: &[&str]) -> Output {
-    let mut all = vec!["--silent", "--show-error", "--max-time", "15", "--noproxy", "*"];
+    let mut all = vec![
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "15",
+        "--noproxy",
+        "*",
+    ];
     all.extend(arguments);
     run("curl", all, b"").await
 }

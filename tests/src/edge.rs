@@ -1,7 +1,7 @@
 //! The real daemon, on a folder and ports of its own.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -14,7 +14,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{DEADLINE, Client, Response, command::Output, origin::Origin, within};
+use crate::{Client, DEADLINE, Response, command::Output, origin::Origin, within};
 
 /// The daemon's binary: the one beside the tests' own, or what `ANYPOP_BIN` names.
 ///
@@ -28,7 +28,11 @@ pub fn binary() -> PathBuf {
     // target/<profile>/deps/<test> → target/<profile>/anypop
     let test = std::env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join("anypop");
-    assert!(path.exists(), "{} is not there: `cargo build -p anypop` first, or use `./x test`", path.display());
+    assert!(
+        path.exists(),
+        "{} is not there: `cargo build -p anypop` first, or use `./x test`",
+        path.display()
+    );
     path
 }
 
@@ -42,14 +46,24 @@ pub struct EdgeBuilder {
     folder: tempfile::TempDir,
     listen: String,
     node: String,
+    admin: String,
     arguments: Vec<String>,
 }
 
 impl Default for EdgeBuilder {
     fn default() -> Self {
-        let folder = tempfile::Builder::new().prefix("anypop-test").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("anypop-test")
+            .tempdir()
+            .unwrap();
         std::fs::create_dir(folder.path().join("sites")).unwrap();
-        Self { folder, listen: String::new(), node: String::new(), arguments: Vec::new() }
+        Self {
+            folder,
+            listen: String::new(),
+            node: String::new(),
+            admin: String::new(),
+            arguments: Vec::new(),
+        }
     }
 }
 
@@ -63,7 +77,8 @@ impl EdgeBuilder {
     /// Adds a listener on a free port; `more` is further keys of its table.
     #[must_use]
     pub fn listen(mut self, more: &str) -> Self {
-        self.listen.push_str(&format!("[[listen]]\naddress = \"127.0.0.1:0\"\n{more}\n"));
+        self.listen
+            .push_str(&format!("[[listen]]\naddress = \"127.0.0.1:0\"\n{more}\n"));
         self
     }
 
@@ -75,13 +90,25 @@ impl EdgeBuilder {
         self
     }
 
+    /// Adds keys to the `[admin]` table.
+    #[must_use]
+    pub fn admin(mut self, text: &str) -> Self {
+        self.admin.push_str(text);
+        self.admin.push('\n');
+        self
+    }
+
     /// Writes a site's document.
     ///
     /// # Panics
     /// When the folder cannot be written.
     #[must_use]
     pub fn site(self, id: &str, text: &str) -> Self {
-        std::fs::write(self.folder.path().join("sites").join(format!("{id}.toml")), text).unwrap();
+        std::fs::write(
+            self.folder.path().join("sites").join(format!("{id}.toml")),
+            text,
+        )
+        .unwrap();
         self
     }
 
@@ -106,11 +133,19 @@ impl EdgeBuilder {
     #[must_use]
     pub fn write(&self) -> PathBuf {
         let folder = self.folder.path().display();
-        let listen = if self.listen.is_empty() { "[[listen]]\naddress = \"127.0.0.1:0\"\n" } else { &self.listen };
-        let origin = if self.node.contains("[origin]") { "" } else { "[origin]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n" };
+        let listen = if self.listen.is_empty() {
+            "[[listen]]\naddress = \"127.0.0.1:0\"\n"
+        } else {
+            &self.listen
+        };
+        let origin = if self.node.contains("[origin]") {
+            ""
+        } else {
+            "[origin]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n"
+        };
         let text = format!(
-            "{listen}[admin]\nsocket = \"{folder}/admin.sock\"\n[status]\nsocket = \"{folder}/status.sock\"\n{origin}[sites]\ndirectory = \"sites\"\n{}",
-            self.node
+            "{listen}[admin]\nsocket = \"{folder}/admin.sock\"\n{}[status]\nsocket = \"{folder}/status.sock\"\n{origin}[sites]\ndirectory = \"sites\"\n{}",
+            self.admin, self.node
         );
         let path = self.folder.path().join("node.toml");
         std::fs::write(&path, text).unwrap();
@@ -123,21 +158,46 @@ impl EdgeBuilder {
     /// When it ends instead, with what it said.
     pub async fn start(self) -> Edge {
         let document = self.write();
-        let running = Running::start(&document, self.folder.path(), &self.arguments).await;
-        Edge { builder: self, running }
+        let running = Running::start(&config(&document), self.folder.path(), &self.arguments).await;
+        Edge {
+            builder: self,
+            running,
+        }
     }
 
     /// Starts a daemon that is expected to end by itself, at once.
     pub async fn start_and_fail(&self) -> Output {
         let document = self.write();
-        anypop([OsStr::new("serve"), OsStr::new("--config"), document.as_os_str()]).await
+        anypop([
+            OsStr::new("serve"),
+            OsStr::new("--config"),
+            document.as_os_str(),
+        ])
+        .await
     }
 }
 
 /// The text of a site document: `more` follows the origin table (`[cache]` keys first come with their own header).
 #[must_use]
 pub fn site(id: &str, hostnames: &[&str], origin: &Origin, more: &str) -> String {
-    format!("id = \"{id}\"\nhostnames = {hostnames:?}\n[origin]\nservers = [{{ url = \"{}\" }}]\n{more}\n", origin.url())
+    format!(
+        "id = \"{id}\"\nhostnames = {hostnames:?}\n[origin]\nservers = [{{ url = \"{}\" }}]\n{more}\n",
+        origin.url()
+    )
+}
+
+fn config(document: &Path) -> [OsString; 2] {
+    ["--config".into(), document.into()]
+}
+
+/// Starts `anypop serve --origin URL --listen 127.0.0.1:0`, without any document.
+pub async fn serve_origin(url: &str) -> Edge {
+    let builder = EdgeBuilder::default();
+    let what: Vec<OsString> = ["--origin", url, "--listen", "127.0.0.1:0"]
+        .map(Into::into)
+        .into();
+    let running = Running::start(&what, builder.folder(), &[]).await;
+    Edge { builder, running }
 }
 
 /// A running daemon; it is killed when dropped.
@@ -154,13 +214,12 @@ struct Running {
 }
 
 impl Running {
-    async fn start(document: &Path, folder: &Path, arguments: &[String]) -> Self {
+    async fn start(what: &[OsString], folder: &Path, arguments: &[String]) -> Self {
         let announce = folder.join("announce.json");
         let _ = std::fs::remove_file(&announce);
         let mut child = Command::new(binary())
             .arg("serve")
-            .arg("--config")
-            .arg(document)
+            .args(what)
             .arg("--announce")
             .arg(&announce)
             .args(arguments)
@@ -182,7 +241,11 @@ impl Running {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}:\n{}", log.borrow().as_str());
             }
-            assert!(Instant::now() < deadline, "the daemon does not announce itself:\n{}", log.borrow().as_str());
+            assert!(
+                Instant::now() < deadline,
+                "the daemon does not announce itself:\n{}",
+                log.borrow().as_str()
+            );
         };
         let announced: serde_json::Value = serde_json::from_str(&text).unwrap();
         let listeners = announced["listeners"]
@@ -192,7 +255,12 @@ impl Running {
             .map(|listener| listener["address"].as_str().unwrap().parse().unwrap())
             .collect();
         assert_eq!(announced["pid"].as_u64(), child.id().map(u64::from));
-        Self { child, listeners, log, output }
+        Self {
+            child,
+            listeners,
+            log,
+            output,
+        }
     }
 }
 
@@ -271,7 +339,12 @@ impl Edge {
     }
 
     /// One request to the admin socket; a body is sent as JSON.
-    pub async fn admin(&self, method: &str, target: &str, body: Option<&serde_json::Value>) -> Response {
+    pub async fn admin(
+        &self,
+        method: &str,
+        target: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Response {
         let mut client = Client::unix(&self.folder().join("admin.sock")).await;
         let body = body.map(ToString::to_string).unwrap_or_default();
         client
@@ -293,7 +366,12 @@ impl Edge {
     /// Purges through the admin socket, which must succeed.
     pub async fn purge(&self, purge: serde_json::Value) {
         let response = self.admin("POST", "/v1/purges", Some(&purge)).await;
-        assert!((200..300).contains(&response.status), "{}: {}", response.status, response.text());
+        assert!(
+            (200..300).contains(&response.status),
+            "{}: {}",
+            response.status,
+            response.text()
+        );
     }
 
     /// The daemon's own log so far.
@@ -305,8 +383,17 @@ impl Edge {
     /// Waits for a line of the access log (or anything else on standard output) that contains all of `parts`, and returns it.
     pub async fn access_log(&self, parts: &[&str]) -> String {
         let mut output = self.running.output.clone();
-        let found = |text: &str| text.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned);
-        let text = within(&format!("a log line with {parts:?}"), output.wait_for(|text| found(text).is_some())).await.unwrap();
+        let found = |text: &str| {
+            text.lines()
+                .find(|line| parts.iter().all(|part| line.contains(part)))
+                .map(str::to_owned)
+        };
+        let text = within(
+            &format!("a log line with {parts:?}"),
+            output.wait_for(|text| found(text).is_some()),
+        )
+        .await
+        .unwrap();
         found(&text).unwrap()
     }
 
@@ -326,8 +413,16 @@ impl Edge {
     #[must_use]
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            * 1024
     }
 
     /// Sends a signal by name.
@@ -341,7 +436,10 @@ impl Edge {
 
     /// Waits until the daemon ends by itself; its exit code.
     pub async fn ended(&mut self) -> Option<i32> {
-        within("the daemon's end", self.running.child.wait()).await.unwrap().code()
+        within("the daemon's end", self.running.child.wait())
+            .await
+            .unwrap()
+            .code()
     }
 
     /// Whether the daemon is still there.
@@ -352,7 +450,14 @@ impl Edge {
 
     /// Kills the daemon as a power cut would, and starts it again with the same documents.
     pub async fn kill_and_restart(&mut self) {
-        within("the daemon's end", self.running.child.kill()).await.unwrap();
-        self.running = Running::start(&self.document(), self.folder(), &self.builder.arguments).await;
+        within("the daemon's end", self.running.child.kill())
+            .await
+            .unwrap();
+        self.running = Running::start(
+            &config(&self.document()),
+            self.folder(),
+            &self.builder.arguments,
+        )
+        .await;
     }
 }

@@ -16,7 +16,10 @@ struct Inner {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self(Arc::new(Inner { open: watch::Sender::new(false), reached: watch::Sender::new(0) }))
+        Self(Arc::new(Inner {
+            open: watch::Sender::new(false),
+            reached: watch::Sender::new(0),
+        }))
     }
 }
 
@@ -38,7 +41,12 @@ impl Gate {
     /// When they have not within the deadline.
     pub async fn reached(&self, count: usize) {
         let mut reached = self.0.reached.subscribe();
-        crate::within("a script at the gate", reached.wait_for(|seen| *seen >= count)).await.unwrap();
+        crate::within(
+            "a script at the gate",
+            reached.wait_for(|seen| *seen >= count),
+        )
+        .await
+        .unwrap();
     }
 
     pub(crate) async fn pass(&self) {

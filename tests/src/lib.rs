@@ -10,7 +10,12 @@
 //! - [`command`]: curl, openssl, h2load with a deadline.
 //!
 //! Nothing here sleeps to let something else happen: it waits for the event, and gives up at [`DEADLINE`].
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is how a test ends")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is how a test ends"
+)]
 
 pub mod certificate;
 pub mod client;

@@ -12,27 +12,40 @@ impl Fields {
     /// The first value of `name`.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 
     /// All values of `name`, joined as RFC 9110 §5.3 allows.
     #[must_use]
     pub fn joined(&self, name: &str) -> String {
-        let values: Vec<_> = self.0.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect();
+        let values: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+            .collect();
         values.join(", ")
     }
 
     /// How many lines of `name` there are.
     #[must_use]
     pub fn count(&self, name: &str) -> usize {
-        self.0.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count()
+        self.0
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .count()
     }
 
     fn parse(lines: &[&str]) -> io::Result<Self> {
         lines
             .iter()
             .map(|line| {
-                let (name, value) = line.split_once(':').ok_or_else(|| bad(format!("field line without colon: {line:?}")))?;
+                let (name, value) = line
+                    .split_once(':')
+                    .ok_or_else(|| bad(format!("field line without colon: {line:?}")))?;
                 Ok((name.to_ascii_lowercase(), value.trim().to_owned()))
             })
             .collect::<io::Result<_>>()
@@ -108,7 +121,9 @@ impl Response {
     /// Whether `Cache-Status` calls this a hit.
     #[must_use]
     pub fn is_hit(&self) -> bool {
-        self.cache_status().split(';').any(|part| part.trim() == "hit")
+        self.cache_status()
+            .split(';')
+            .any(|part| part.trim() == "hit")
     }
 }
 
@@ -118,27 +133,37 @@ pub struct Buffer(Vec<u8>);
 
 impl Buffer {
     async fn more(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
-        let mut piece = [0; 16 * 1024];
-        let n = io.read(&mut piece).await?;
-        self.0.extend_from_slice(&piece[..n]);
-        Ok(n)
+        self.0.reserve(16 * 1024);
+        io.read_buf(&mut self.0).await
     }
 
     /// Everything up to and including the next `end`; `None` at a clean end of stream.
-    async fn until(&mut self, io: &mut (impl AsyncRead + Unpin), end: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    async fn until(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        end: &[u8],
+    ) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(at) = self.0.windows(end.len()).position(|w| w == end) {
                 let rest = self.0.split_off(at + end.len());
                 return Ok(Some(std::mem::replace(&mut self.0, rest)));
             }
             if self.more(io).await? == 0 {
-                return if self.0.is_empty() { Ok(None) } else { Err(cut()) };
+                return if self.0.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(cut())
+                };
             }
         }
     }
 
     /// Exactly `n` bytes.
-    pub async fn exactly(&mut self, io: &mut (impl AsyncRead + Unpin), n: usize) -> io::Result<Vec<u8>> {
+    pub async fn exactly(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        n: usize,
+    ) -> io::Result<Vec<u8>> {
         while self.0.len() < n {
             if self.more(io).await? == 0 {
                 return Err(cut());
@@ -162,8 +187,13 @@ impl Buffer {
         Ok(std::mem::take(&mut self.0))
     }
 
-    async fn head(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(String, Fields, String)>> {
-        let Some(head) = self.until(io, b"\r\n\r\n").await? else { return Ok(None) };
+    async fn head(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Option<(String, Fields, String)>> {
+        let Some(head) = self.until(io, b"\r\n\r\n").await? else {
+            return Ok(None);
+        };
         let text = String::from_utf8_lossy(&head).into_owned();
         let mut lines = text.trim_end_matches("\r\n").split("\r\n");
         let first = lines.next().unwrap_or_default().to_owned();
@@ -171,12 +201,16 @@ impl Buffer {
         Ok(Some((first, fields, text)))
     }
 
-    async fn chunked(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<(Vec<u8>, Fields)> {
+    async fn chunked(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<(Vec<u8>, Fields)> {
         let mut body = Vec::new();
         loop {
             let line = self.until(io, b"\r\n").await?.ok_or_else(cut)?;
             let line = String::from_utf8_lossy(&line);
-            let size = usize::from_str_radix(line.trim_end(), 16).map_err(|_| bad(format!("chunk size {line:?}")))?;
+            let size = usize::from_str_radix(line.trim_end(), 16)
+                .map_err(|_| bad(format!("chunk size {line:?}")))?;
             if size == 0 {
                 break;
             }
@@ -194,28 +228,53 @@ impl Buffer {
             }
             trailers.push(line);
         }
-        Ok((body, Fields::parse(&trailers.iter().map(String::as_str).collect::<Vec<_>>())?))
+        Ok((
+            body,
+            Fields::parse(&trailers.iter().map(String::as_str).collect::<Vec<_>>())?,
+        ))
     }
 
     /// The head of the next request, without its body; `None` when the peer has closed between requests.
-    pub async fn request_head(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Request>> {
-        let Some((first, fields, head)) = self.head(io).await? else { return Ok(None) };
+    pub async fn request_head(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Option<Request>> {
+        let Some((first, fields, head)) = self.head(io).await? else {
+            return Ok(None);
+        };
         let mut words = first.split(' ');
-        let (method, target) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
-        Ok(Some(Request { method, target, fields, body: Vec::new(), head }))
+        let (method, target) = (
+            words.next().unwrap_or_default().to_owned(),
+            words.next().unwrap_or_default().to_owned(),
+        );
+        Ok(Some(Request {
+            method,
+            target,
+            fields,
+            body: Vec::new(),
+            head,
+        }))
     }
 
     /// The body that belongs to `request`.
-    pub async fn request_body(&mut self, io: &mut (impl AsyncRead + Unpin), request: &Request) -> io::Result<Vec<u8>> {
+    pub async fn request_body(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        request: &Request,
+    ) -> io::Result<Vec<u8>> {
         if request.fields.first("transfer-encoding").is_some() {
             Ok(self.chunked(io).await?.0)
         } else {
-            self.exactly(io, length(&request.fields)?.unwrap_or(0)).await
+            self.exactly(io, length(&request.fields)?.unwrap_or(0))
+                .await
         }
     }
 
     /// The next interim or final response head. Fails when the stream ends first.
-    pub async fn response_head(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<Response> {
+    pub async fn response_head(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Response> {
         let mut interim = Vec::new();
         loop {
             let (first, fields, _) = self.head(io).await?.ok_or_else(cut)?;
@@ -228,12 +287,21 @@ impl Buffer {
                 interim.push((status, fields));
                 continue;
             }
-            return Ok(Response { status, fields, interim, ..Response::default() });
+            return Ok(Response {
+                status,
+                fields,
+                interim,
+                ..Response::default()
+            });
         }
     }
 
     /// A whole response to a request made with `method`. A body that ends before its framing says so is an error.
-    pub async fn response(&mut self, io: &mut (impl AsyncRead + Unpin), method: &str) -> io::Result<Response> {
+    pub async fn response(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        method: &str,
+    ) -> io::Result<Response> {
         let mut response = self.response_head(io).await?;
         let bodiless = method == "HEAD" || matches!(response.status, 101 | 204 | 304);
         if bodiless {
@@ -259,7 +327,10 @@ fn length(fields: &Fields) -> io::Result<Option<usize>> {
         0 => Ok(None),
         1 => {
             let value = fields.first("content-length").unwrap_or_default();
-            value.parse().map(Some).map_err(|_| bad(format!("Content-Length {value:?}")))
+            value
+                .parse()
+                .map(Some)
+                .map_err(|_| bad(format!("Content-Length {value:?}")))
         }
         _ => Err(bad("several Content-Length".into())),
     }
@@ -270,5 +341,8 @@ fn bad(what: String) -> io::Error {
 }
 
 fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended inside a message")
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the stream ended inside a message",
+    )
 }

@@ -47,13 +47,19 @@ impl Reply {
     /// A response with this status, to be given fields and a body.
     #[must_use]
     pub fn new(status: u16) -> Self {
-        Self { head: Some((status, String::new())), steps: Vec::new() }
+        Self {
+            head: Some((status, String::new())),
+            steps: Vec::new(),
+        }
     }
 
     /// Exactly these bytes, instead of a well-formed response.
     #[must_use]
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { head: None, steps: vec![Step::Send(bytes.into())] }
+        Self {
+            head: None,
+            steps: vec![Step::Send(bytes.into())],
+        }
     }
 
     /// Adds a header field.
@@ -88,7 +94,9 @@ impl Reply {
     #[must_use]
     pub fn end_head(mut self) -> Self {
         if let Some((status, fields)) = self.head.take() {
-            self.steps.push(Step::Send(format!("HTTP/1.1 {status} Scripted\r\n{fields}\r\n").into_bytes()));
+            self.steps.push(Step::Send(
+                format!("HTTP/1.1 {status} Scripted\r\n{fields}\r\n").into_bytes(),
+            ));
         }
         self
     }
@@ -111,7 +119,10 @@ impl Reply {
     /// Ends a chunked body, with trailer fields.
     #[must_use]
     pub fn last_chunk(self, trailers: &[(&str, &str)]) -> Self {
-        let fields: String = trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let fields: String = trailers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
         self.then(format!("0\r\n{fields}\r\n"))
     }
 
@@ -148,7 +159,10 @@ struct Shared {
 
 /// Standard locks, whose poisoning only follows a panic that has failed the test already.
 mod parking {
-    #[expect(clippy::disallowed_types, reason = "a test needs no fairness, and one dependency less")]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "a test needs no fairness, and one dependency less"
+    )]
     pub(super) struct Lock<T>(std::sync::Mutex<T>);
 
     impl<T> Lock<T> {
@@ -191,7 +205,10 @@ impl Origin {
     /// # Panics
     /// When the certificate does not load.
     pub async fn start_tls(pair: &Pair) -> Self {
-        let certificates = CertificateDer::pem_file_iter(&pair.certificate).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+        let certificates = CertificateDer::pem_file_iter(&pair.certificate)
+            .unwrap()
+            .collect::<Result<Vec<_>, _>>()
+            .unwrap();
         let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -214,7 +231,12 @@ impl Origin {
         });
         let is_tls = tls.is_some();
         let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&shared)));
-        Self { address, tls: is_tls, shared, accepting }
+        Self {
+            address,
+            tls: is_tls,
+            shared,
+            accepting,
+        }
     }
 
     /// Where it listens.
@@ -226,7 +248,11 @@ impl Origin {
     /// Its URL, without path.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
+        format!(
+            "{}://{}",
+            if self.tls { "https" } else { "http" },
+            self.address
+        )
     }
 
     /// Always answers requests for `path` (the query does not count) with `reply`.
@@ -236,7 +262,9 @@ impl Origin {
 
     /// Answers requests for `path` with what `handler` says.
     pub fn answer(&self, path: &str, handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) {
-        self.shared.handlers.with(|handlers| handlers.insert(path.to_owned(), Arc::new(handler)));
+        self.shared
+            .handlers
+            .with(|handlers| handlers.insert(path.to_owned(), Arc::new(handler)));
     }
 
     /// What it received so far, in the order the heads came.
@@ -248,7 +276,10 @@ impl Origin {
     /// What it received for `path`.
     #[must_use]
     pub fn seen_at(&self, path: &str) -> Vec<Request> {
-        self.seen().into_iter().filter(|request| request.path() == path).collect()
+        self.seen()
+            .into_iter()
+            .filter(|request| request.path() == path)
+            .collect()
     }
 
     /// How many requests it received for `path`.
@@ -269,13 +300,17 @@ impl Origin {
     /// When it has not within the deadline.
     pub async fn received(&self, count: usize) {
         let mut seen = self.shared.count.subscribe();
-        within("requests at the origin", seen.wait_for(|n| *n >= count)).await.unwrap();
+        within("requests at the origin", seen.wait_for(|n| *n >= count))
+            .await
+            .unwrap();
     }
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         shared.connections.fetch_add(1, Ordering::SeqCst);
         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
@@ -308,11 +343,17 @@ async fn converse(mut io: impl Connection, shared: &Shared) -> io::Result<()> {
         });
         shared.count.send_modify(|n| *n += 1);
         request.body = buffer.request_body(&mut io, &request).await?;
-        shared.seen.with(|seen| seen[index].body.clone_from(&request.body));
-        let handler = shared.handlers.with(|handlers| handlers.get(request.path()).cloned());
+        shared
+            .seen
+            .with(|seen| seen[index].body.clone_from(&request.body));
+        let handler = shared
+            .handlers
+            .with(|handlers| handlers.get(request.path()).cloned());
         let reply = match handler {
             Some(handler) => handler(&request).end_head(),
-            None => Reply::new(404).field("Cache-Control", "no-store").body("no line for this path"),
+            None => Reply::new(404)
+                .field("Cache-Control", "no-store")
+                .body("no line for this path"),
         };
         if !play(reply, &mut io, &mut buffer).await? {
             return io.shutdown().await;
