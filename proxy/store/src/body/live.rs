@@ -1,0 +1,310 @@
+//! The state of a body that is still being written. Plain data under the body's lock; time is a parameter.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::{AbortReason, BodyError, FRAGMENT};
+
+/// Pieces of an unfinished fragment before they are merged: an origin that sends single bytes must not cost a list
+/// element for each.
+const LOOSE_PIECES: usize = 32;
+
+pub(super) enum Phase {
+    /// Every byte stays.
+    Retained,
+    /// Bytes that all readers have taken may go.
+    Windowed,
+    /// A windowed body has ended well; its readers take what is left.
+    Ended,
+    /// A retained body has ended well; the bytes are in [`super::Complete`].
+    Complete,
+    Aborted(AbortReason),
+}
+
+pub(super) struct Live {
+    pub(super) phase: Phase,
+    pieces: VecDeque<Piece>,
+    /// How many of the pieces in front are whole fragments.
+    sealed: usize,
+    /// Offset of the first byte still held.
+    base: u64,
+    /// Bytes written.
+    head: u64,
+    readers: Vec<Option<Place>>,
+    /// Where a windowed body counts the bytes it holds.
+    gauge: Option<Arc<AtomicU64>>,
+    /// The trailer section of a windowed body that has ended.
+    trailers: Option<Box<HeaderMap>>,
+}
+
+struct Piece {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Piece {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+/// Where a reader stands.
+pub(super) struct Place {
+    /// The next byte it wants; `None` once it wants no more.
+    pub(super) at: Option<u64>,
+    /// When it last took bytes.
+    pub(super) progressed: Instant,
+    /// It was too slow; its next step says so.
+    pub(super) cut: bool,
+}
+
+impl Place {
+    /// The next byte this reader still needs to be kept.
+    pub(super) fn needs(&self) -> Option<u64> {
+        if self.cut { None } else { self.at }
+    }
+}
+
+/// What a reader finds at an offset.
+pub(super) enum Found {
+    Bytes(Bytes),
+    /// Not written yet.
+    Pending,
+    /// The body is complete: look there.
+    Complete,
+    /// The body ended here, well.
+    End,
+    Error(BodyError),
+}
+
+impl Live {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Retained,
+            pieces: VecDeque::new(),
+            sealed: 0,
+            base: 0,
+            head: 0,
+            readers: Vec::new(),
+            gauge: None,
+            trailers: None,
+        }
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Bytes held right now.
+    pub(super) fn held(&self) -> u64 {
+        self.head - self.base
+    }
+
+    pub(super) fn append(&mut self, mut bytes: &[u8]) -> bool {
+        if !matches!(self.phase, Phase::Retained) {
+            return false;
+        }
+        while !bytes.is_empty() {
+            let loose: usize = self
+                .pieces
+                .range(self.sealed..)
+                .map(|piece| piece.bytes.len())
+                .sum();
+            let (now, rest) = bytes.split_at(bytes.len().min(FRAGMENT - loose));
+            self.push(now);
+            if loose + now.len() == FRAGMENT {
+                self.merge();
+                self.sealed = self.pieces.len();
+            } else if self.pieces.len() - self.sealed >= LOOSE_PIECES {
+                self.merge();
+            }
+            bytes = rest;
+        }
+        true
+    }
+
+    /// Adds a piece of exactly these bytes.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.pieces.push_back(Piece {
+            start: self.head,
+            bytes: Bytes::copy_from_slice(bytes),
+        });
+        self.head += bytes.len() as u64;
+        self.count(bytes.len() as u64, 0);
+    }
+
+    /// Makes one piece of the loose ones.
+    fn merge(&mut self) {
+        if self.pieces.len() - self.sealed < 2 {
+            return;
+        }
+        let start = self
+            .pieces
+            .get(self.sealed)
+            .map_or(self.head, |piece| piece.start);
+        let mut merged = BytesMut::with_capacity((self.head - start) as usize);
+        for piece in self.pieces.drain(self.sealed..) {
+            merged.extend_from_slice(&piece.bytes);
+        }
+        self.pieces.push_back(Piece {
+            start,
+            bytes: merged.freeze(),
+        });
+    }
+
+    /// Ends a retained body: its fragments and its length.
+    pub(super) fn complete(&mut self) -> Option<(SmallVec<[Bytes; 1]>, u64)> {
+        if !matches!(self.phase, Phase::Retained) {
+            return None;
+        }
+        self.merge();
+        self.phase = Phase::Complete;
+        self.readers = Vec::new();
+        let fragments = std::mem::take(&mut self.pieces)
+            .into_iter()
+            .map(|piece| piece.bytes)
+            .collect();
+        Some((fragments, self.head))
+    }
+
+    pub(super) fn abort(&mut self, reason: AbortReason) {
+        self.count(0, self.held());
+        self.phase = Phase::Aborted(reason);
+        self.pieces = VecDeque::new();
+        self.base = self.head;
+    }
+
+    /// Gives up retaining: from here on bytes go when all readers have taken them.
+    pub(super) fn open_window(&mut self, gauge: Arc<AtomicU64>) {
+        if matches!(self.phase, Phase::Retained) {
+            self.phase = Phase::Windowed;
+            gauge.fetch_add(self.held(), Ordering::Relaxed);
+            self.gauge = Some(gauge);
+        }
+    }
+
+    /// Ends a windowed body well.
+    pub(super) fn end_window(&mut self, trailers: Option<HeaderMap>) -> bool {
+        let windowed = matches!(self.phase, Phase::Windowed);
+        if windowed {
+            self.phase = Phase::Ended;
+            self.trailers = trailers.map(Box::new);
+            self.trim(0);
+        }
+        windowed
+    }
+
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
+    }
+
+    fn count(&self, more: u64, less: u64) {
+        if let Some(gauge) = &self.gauge {
+            gauge.fetch_add(more, Ordering::Relaxed);
+            gauge.fetch_sub(less, Ordering::Relaxed);
+        }
+    }
+
+    /// What is at `at`.
+    pub(super) fn find(&self, at: u64) -> Found {
+        match &self.phase {
+            Phase::Complete => return Found::Complete,
+            Phase::Aborted(reason) => return Found::Error(BodyError::Aborted(reason.clone())),
+            Phase::Retained | Phase::Windowed | Phase::Ended => {}
+        }
+        if at < self.base {
+            return Found::Error(BodyError::Gone);
+        }
+        if at < self.head {
+            let after = self.pieces.partition_point(|piece| piece.start <= at);
+            // The pieces cover base..head without gaps, so there is one that starts at or before `at`.
+            return match after
+                .checked_sub(1)
+                .and_then(|index| self.pieces.get(index))
+            {
+                Some(piece) => Found::Bytes(piece.bytes.slice((at - piece.start) as usize..)),
+                None => Found::Error(BodyError::Gone),
+            };
+        }
+        match self.phase {
+            Phase::Ended if at == self.head => Found::End,
+            Phase::Ended => Found::Error(BodyError::OutOfRange { length: self.head }),
+            _ => Found::Pending,
+        }
+    }
+
+    /// Drops pieces that no reader needs while more than `keep` bytes are held.
+    pub(super) fn trim(&mut self, keep: u64) {
+        let needed = self
+            .readers
+            .iter()
+            .flatten()
+            .filter_map(Place::needs)
+            .min()
+            .unwrap_or(self.head);
+        let mut dropped = 0;
+        while self.held() > keep {
+            match self.pieces.front() {
+                Some(piece) if piece.end() <= needed => {
+                    dropped += piece.bytes.len() as u64;
+                    self.base = piece.end();
+                    self.pieces.pop_front();
+                }
+                _ => break,
+            }
+        }
+        self.count(0, dropped);
+    }
+
+    pub(super) fn enter(&mut self, at: u64, now: Instant) -> usize {
+        let place = Place {
+            at: Some(at),
+            progressed: now,
+            cut: false,
+        };
+        match self
+            .readers
+            .iter_mut()
+            .enumerate()
+            .find(|(_, slot)| slot.is_none())
+        {
+            Some((index, slot)) => {
+                *slot = Some(place);
+                index
+            }
+            None => {
+                self.readers.push(Some(place));
+                self.readers.len() - 1
+            }
+        }
+    }
+
+    pub(super) fn leave(&mut self, index: usize) {
+        if let Some(slot) = self.readers.get_mut(index) {
+            *slot = None;
+        }
+    }
+
+    pub(super) fn place(&mut self, index: usize) -> Option<&mut Place> {
+        self.readers.get_mut(index)?.as_mut()
+    }
+
+    pub(super) fn places(&mut self) -> impl Iterator<Item = &mut Place> {
+        self.readers.iter_mut().flatten()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.count(0, self.held());
+    }
+}

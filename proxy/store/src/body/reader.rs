@@ -1,0 +1,184 @@
+//! Readers: each at its own place, none copying a byte.
+
+use std::ops::Range;
+use std::pin::pin;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::live::{Found, Phase};
+use super::{Body, BodyError};
+
+/// Reads a body, following its writer where that is still at work.
+///
+/// Dropping a reader tells a windowed body that it no longer has to wait for it.
+pub struct BodyReader {
+    body: Body,
+    at: u64,
+    /// Where to stop; `None`: at the body's end, wherever that turns out to be.
+    end: Option<u64>,
+    /// This reader's place in a body that was not complete when the reader began.
+    place: Option<usize>,
+}
+
+enum Step {
+    Take(Bytes),
+    Done,
+    Wait,
+}
+
+impl BodyReader {
+    pub(super) fn new(body: Body, at: u64, end: Option<u64>) -> Self {
+        let place = if body.is_complete() {
+            None
+        } else {
+            Some(body.inner.live.lock().enter(at, Instant::now()))
+        };
+        Self {
+            body,
+            at,
+            end,
+            place,
+        }
+    }
+
+    /// The next bytes; `None` when the body, or the range, has ended well. Waits for the writer.
+    ///
+    /// Cancel-safe: a dropped future has taken nothing.
+    ///
+    /// # Errors
+    /// [`BodyError`]: the response made from this reader cannot be finished. An error stays.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        loop {
+            match self.step()? {
+                Step::Take(bytes) => return Ok(Some(bytes)),
+                Step::Done => return Ok(None),
+                Step::Wait => {}
+            }
+            let body = self.body.clone();
+            let mut grew = pin!(body.inner.grew.notified());
+            // Wait from here on, then look again: what was written in between must not be missed.
+            grew.as_mut().enable();
+            match self.step()? {
+                Step::Take(bytes) => return Ok(Some(bytes)),
+                Step::Done => return Ok(None),
+                Step::Wait => grew.await,
+            }
+        }
+    }
+
+    /// Goes to another range of the same body: the next range of a multipart response, for example.
+    ///
+    /// Going back is always possible in a stored body; in one that is not stored the next step may say
+    /// [`BodyError::Gone`].
+    pub fn seek(&mut self, range: Range<u64>) {
+        self.at = range.start;
+        self.end = Some(range.end.max(range.start));
+        if let Some(place) = self.place {
+            let mut live = self.body.inner.live.lock();
+            if let Some(place) = live.place(place) {
+                place.at = Some(range.start);
+                place.progressed = Instant::now();
+            }
+            drop(live);
+            self.body.inner.room.notify_one();
+        }
+    }
+
+    /// Offset of the next byte.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// The body that is read.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The body's trailer section, once [`BodyReader::next`] has said `None` at the body's end.
+    pub fn trailers(&self) -> Option<HeaderMap> {
+        match self.body.try_complete() {
+            Some(complete) => complete.trailers().cloned(),
+            None => self.body.inner.live.lock().trailers().cloned(),
+        }
+    }
+
+    fn step(&mut self) -> Result<Step, BodyError> {
+        if self.end.is_some_and(|end| self.at >= end) {
+            return Ok(Step::Done);
+        }
+        let body = self.body.clone();
+        if let Some(complete) = body.try_complete() {
+            return match complete.read(self.at) {
+                Some(bytes) => Ok(Step::Take(self.take(bytes))),
+                None => self.finish(complete.length()),
+            };
+        }
+        let mut live = body.inner.live.lock();
+        if let Some(place) = self.place.and_then(|index| live.place(index))
+            && place.cut
+        {
+            return Err(BodyError::TooSlow);
+        }
+        match live.find(self.at) {
+            Found::Pending => Ok(Step::Wait),
+            Found::Error(error) => Err(error),
+            Found::End => self.finish(live.head()),
+            Found::Complete => {
+                drop(live);
+                // Set before the phase was, so the next turn leaves by the branch above.
+                self.step()
+            }
+            Found::Bytes(bytes) => {
+                let bytes = self.take(bytes);
+                let windowed = matches!(live.phase, Phase::Windowed | Phase::Ended);
+                let wants_more = self.end.is_none_or(|end| self.at < end);
+                if let Some(place) = self.place.and_then(|index| live.place(index)) {
+                    place.at = wants_more.then_some(self.at);
+                    if windowed {
+                        place.progressed = Instant::now();
+                    }
+                }
+                if matches!(live.phase, Phase::Ended) {
+                    live.trim(0);
+                }
+                drop(live);
+                if windowed {
+                    body.inner.room.notify_one();
+                }
+                Ok(Step::Take(bytes))
+            }
+        }
+    }
+
+    /// Cuts the bytes at the range's end and moves on.
+    fn take(&mut self, mut bytes: Bytes) -> Bytes {
+        if let Some(end) = self.end {
+            let left = usize::try_from(end - self.at).unwrap_or(usize::MAX);
+            bytes.truncate(left);
+        }
+        self.at += bytes.len() as u64;
+        bytes
+    }
+
+    /// The body has ended, `length` bytes long, and this reader is at or beyond its end.
+    fn finish(&self, length: u64) -> Result<Step, BodyError> {
+        if self.end.is_some() || self.at > length {
+            Err(BodyError::OutOfRange { length })
+        } else {
+            Ok(Step::Done)
+        }
+    }
+}
+
+impl Drop for BodyReader {
+    fn drop(&mut self) {
+        if let Some(place) = self.place
+            && !self.body.is_complete()
+        {
+            self.body.inner.live.lock().leave(place);
+            self.body.inner.room.notify_one();
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Windowed bodies: a bounded buffer between one writer and the readers it has, for what the store will not keep.
+//!
+//! The slowest reader holds the writer back, within limits: a reader that takes nothing for [`WindowLimits::stall`] while
+//! the writer waits for it is cut; and where other readers have run dry meanwhile, it must free half a window in that
+//! time, so that a client that drips cannot starve the others.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::{Instant, timeout_at};
+
+use super::live::{Live, Phase};
+use super::{AbortReason, Body, FRAGMENT, WriteError};
+
+/// Limits of a body that is passed through and not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowLimits {
+    /// Bytes buffered between the writer and its slowest reader; at least two [`FRAGMENT`]s are used.
+    pub bytes: u64,
+    /// How long a reader may hold the writer up without taking anything before it is cut.
+    pub stall: Duration,
+}
+
+impl Default for WindowLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 1024 * 1024,
+            stall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl WindowLimits {
+    fn bytes(self) -> u64 {
+        self.bytes.max(2 * FRAGMENT as u64)
+    }
+}
+
+/// What the writer found when it asked for room.
+enum Room {
+    Free,
+    /// Readers hold it up; look again at this time at the latest.
+    Full(Instant),
+}
+
+impl Body {
+    /// Gives up retaining this body; `gauge` counts the bytes that it holds from here on.
+    pub(crate) fn open_window(&self, gauge: Arc<AtomicU64>, limits: WindowLimits) {
+        let mut live = self.inner.live.lock();
+        live.open_window(gauge);
+        live.trim(limits.bytes());
+    }
+
+    /// Passes bytes on to the readers, waiting for the slowest.
+    ///
+    /// # Errors
+    /// The body is aborted, by this call when its last reader has left.
+    pub(crate) async fn pass(&self, bytes: &[u8], limits: WindowLimits) -> Result<(), WriteError> {
+        for part in bytes.chunks(FRAGMENT) {
+            self.wait_for_room(part.len() as u64, limits).await?;
+            self.inner.live.lock().push(part);
+            self.inner.grew.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Ends a windowed body well. `false`: it was not windowed.
+    pub(crate) fn end_window(&self, trailers: Option<HeaderMap>) -> bool {
+        let ended = self.inner.live.lock().end_window(trailers);
+        self.inner.grew.notify_waiters();
+        ended
+    }
+
+    async fn wait_for_room(&self, wanted: u64, limits: WindowLimits) -> Result<(), WriteError> {
+        if let Room::Free = self.room(wanted, limits.bytes(), None, limits.stall)? {
+            return Ok(());
+        }
+        let since = Instant::now();
+        loop {
+            let mut room = pin!(self.inner.room.notified());
+            room.as_mut().enable();
+            // Once full, wait for half a window: one wake-up for many writes.
+            match self.room(wanted, limits.bytes() / 2, Some(since), limits.stall)? {
+                Room::Free => return Ok(()),
+                // Woken or not, the answer is found by looking again.
+                Room::Full(until) => drop(timeout_at(until, room).await),
+            }
+        }
+    }
+
+    fn room(
+        &self,
+        wanted: u64,
+        window: u64,
+        since: Option<Instant>,
+        stall: Duration,
+    ) -> Result<Room, WriteError> {
+        let mut live = self.inner.live.lock();
+        if let Phase::Aborted(reason) = &live.phase {
+            return Err(WriteError::Aborted(reason.clone()));
+        }
+        let keep = window.saturating_sub(wanted);
+        let now = Instant::now();
+        let until = match since {
+            Some(since) => cut_laggards(&mut live, keep, since, now, stall),
+            None => now,
+        };
+        if live
+            .places()
+            .filter_map(|place| place.needs())
+            .next()
+            .is_none()
+        {
+            live.abort(AbortReason::Abandoned);
+            drop(live);
+            self.inner.grew.notify_waiters();
+            return Err(WriteError::Aborted(AbortReason::Abandoned));
+        }
+        live.trim(keep);
+        let free = live.held() <= keep;
+        drop(live);
+        if free {
+            return Ok(Room::Free);
+        }
+        Ok(Room::Full(until))
+    }
+}
+
+/// Cuts the readers that have held up the writer, who waits `since`, for too long. Returns when to look again.
+fn cut_laggards(
+    live: &mut Live,
+    keep: u64,
+    since: Instant,
+    now: Instant,
+    stall: Duration,
+) -> Instant {
+    let head = live.head();
+    let starving = live
+        .places()
+        .filter_map(|place| place.needs())
+        .any(|at| at >= head);
+    let mut next = now + stall;
+    for place in live.places() {
+        let Some(at) = place.needs() else { continue };
+        if head.saturating_sub(at) <= keep {
+            continue;
+        }
+        let deadline = if starving {
+            since
+        } else {
+            place.progressed.max(since)
+        } + stall;
+        if deadline <= now {
+            place.cut = true;
+        } else {
+            next = next.min(deadline);
+        }
+    }
+    next
+}

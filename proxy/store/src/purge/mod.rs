@@ -1,0 +1,216 @@
+//! Purge by clock.
+//!
+//! A purge deletes nothing. It takes the next number of one global sequence and writes it to the clock of its scope: a
+//! URL, a path prefix, a tag, a host, a site, or everything. An object keeps the number of the moment its fill *began*
+//! and is gone (or, after a soft purge, stale) when any of its scopes shows a later one. So a purge costs the same
+//! however many objects it hits, takes effect for all of them at once, and a fill that was in flight when the purge came
+//! cannot bring old bytes back: it began before.
+//!
+//! A check looks at each scope of the object; an object remembers the number at which it was last checked, so that
+//! while nothing is purged anywhere a check is one load and one comparison.
+//!
+//! # Bounds
+//! The number of clocks is bounded ([`PurgeLimits`]). Beyond it the oldest are folded into wider ones: URLs and prefixes
+//! into their host, tags into one clock for all tagged objects of the site, hosts into their site, sites into
+//! everything. A wider clock purges more than was asked for, among objects that are older than the folded purge; it
+//! never serves what was purged.
+
+mod clocks;
+mod site;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anypop_cache::tags::{Tag, TagHash};
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+pub use self::clocks::PurgeLimits;
+
+use self::clocks::{Clock, Clocks};
+
+/// A position in the sequence of purges. Later is greater.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct PurgeSeq(pub u64);
+
+/// What a purge hits. Paths and queries are as in the cache key, that is after the site's rules for queries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "scope", rename_all = "snake_case", deny_unknown_fields)]
+pub enum PurgeScope {
+    /// One URL, with all its variants, under both schemes.
+    Url {
+        /// The site's id.
+        site: String,
+        /// Host as in the key; case does not matter.
+        host: String,
+        /// Path, beginning with a slash.
+        path: String,
+        /// Query without its question mark; `None` differs from an empty one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        query: Option<String>,
+    },
+    /// All URLs of a host whose path begins with these bytes, whatever their query: `/a` hits `/a`, `/a/b` and `/ab`.
+    Prefix {
+        /// The site's id.
+        site: String,
+        /// Host as in the key; case does not matter.
+        host: String,
+        /// The path's first bytes, beginning with a slash.
+        prefix: String,
+    },
+    /// All objects of a site that carry a tag (`Surrogate-Key`, `Cache-Tag`).
+    Tag {
+        /// The site's id.
+        site: String,
+        /// The tag as the origin wrote it.
+        tag: Tag,
+    },
+    /// All objects of a host.
+    Host {
+        /// The site's id.
+        site: String,
+        /// Host as in the key; case does not matter.
+        host: String,
+    },
+    /// All objects of a site.
+    Site {
+        /// The site's id.
+        site: String,
+    },
+    /// All objects of all sites.
+    Everything,
+}
+
+/// A purge as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PurgeRequest {
+    /// What to purge.
+    #[serde(flatten)]
+    pub scope: PurgeScope,
+    /// Objects become stale instead of going: they may be served while they are revalidated, or on an origin's error.
+    #[serde(default)]
+    pub soft: bool,
+}
+
+/// What a check says of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not purged.
+    Valid,
+    /// Purged softly.
+    Stale,
+    /// Purged.
+    Gone,
+}
+
+/// The scopes an object is in.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The site's id.
+    pub site: &'a str,
+    /// Host, lower case.
+    pub host: &'a str,
+    /// Path.
+    pub path: &'a str,
+    /// Query, if there is one.
+    pub query: Option<&'a str>,
+    /// Hashes of the tags.
+    pub tags: &'a [TagHash],
+}
+
+/// When an object was last checked, and what was found.
+#[derive(Debug)]
+pub struct Checked(AtomicU64);
+
+impl Checked {
+    /// Not since its fill began.
+    pub fn new(began: PurgeSeq) -> Self {
+        Self(AtomicU64::new(began.0 << 1))
+    }
+}
+
+/// All the clocks of a node.
+pub struct Purges {
+    /// The last purge that has taken effect.
+    latest: AtomicU64,
+    clocks: RwLock<Clocks>,
+}
+
+impl Purges {
+    /// No purges so far.
+    pub fn new(limits: PurgeLimits) -> Self {
+        Self {
+            latest: AtomicU64::new(0),
+            clocks: RwLock::new(Clocks::new(limits)),
+        }
+    }
+
+    /// The sequence now. A fill takes it before it asks the origin.
+    pub fn now(&self) -> PurgeSeq {
+        PurgeSeq(self.latest.load(Ordering::Acquire))
+    }
+
+    /// Applies a purge. When this returns, no lookup anywhere finds what it hits.
+    pub fn apply(&self, request: &PurgeRequest) -> PurgeSeq {
+        let mut clocks = self.clocks.write();
+        // The lock makes purges take turns, so they are published in their order.
+        let seq = self.latest.load(Ordering::Relaxed) + 1;
+        // A journal's append belongs here: before the clock turns, and so before anybody hears of success.
+        clocks.turn(&request.scope, Clock::at(seq, request.soft));
+        self.latest.store(seq, Ordering::Release);
+        PurgeSeq(seq)
+    }
+
+    /// Checks an object whose fill began at `began`.
+    pub fn check<'a>(
+        &self,
+        began: PurgeSeq,
+        checked: &Checked,
+        target: impl FnOnce() -> Target<'a>,
+    ) -> Verdict {
+        // Read before the clocks: a purge in between is noticed again by the next check.
+        let latest = self.latest.load(Ordering::Acquire);
+        let last = checked.0.load(Ordering::Relaxed);
+        if last >> 1 >= latest {
+            return if last & 1 == 1 {
+                Verdict::Stale
+            } else {
+                Verdict::Valid
+            };
+        }
+        let verdict = self.examine(began, &target());
+        match verdict {
+            Verdict::Valid => checked.0.store(latest << 1, Ordering::Relaxed),
+            Verdict::Stale => checked.0.store(latest << 1 | 1, Ordering::Relaxed),
+            Verdict::Gone => {}
+        }
+        verdict
+    }
+
+    /// Checks without the memory of earlier checks.
+    pub fn examine(&self, began: PurgeSeq, target: &Target<'_>) -> Verdict {
+        let clock = self.clocks.read().read(target);
+        if clock.hard > began.0 {
+            Verdict::Gone
+        } else if clock.soft > began.0 {
+            Verdict::Stale
+        } else {
+            Verdict::Valid
+        }
+    }
+
+    /// Number of clocks kept.
+    pub fn clocks(&self) -> usize {
+        self.clocks.read().len()
+    }
+}
+
+impl std::fmt::Debug for Purges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Purges")
+            .field("latest", &self.now())
+            .finish_non_exhaustive()
+    }
+}

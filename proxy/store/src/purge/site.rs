@@ -1,0 +1,215 @@
+//! The clocks of one site.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+use std::ops::Bound;
+
+use anypop_cache::tags::TagHash;
+use foldhash::fast::RandomState;
+
+use super::clocks::Clock;
+use super::{PurgeScope, Target};
+
+#[derive(Default)]
+pub(super) struct SiteClocks {
+    own: Clock,
+    hosts: HashMap<Box<str>, HostClocks, RandomState>,
+    tags: HashMap<TagHash, Clock, RandomState>,
+    /// Folded tags: holds for every object that has a tag.
+    tagged: Clock,
+    /// Number of clocks besides `own` and `tagged`.
+    inner: usize,
+}
+
+#[derive(Default)]
+struct HostClocks {
+    own: Clock,
+    urls: HashMap<u64, Clock, RandomState>,
+    prefixes: BTreeMap<Box<[u8]>, Clock>,
+}
+
+impl SiteClocks {
+    /// Number of clocks, the site's own included.
+    pub(super) fn len(&self) -> usize {
+        self.inner + 1
+    }
+
+    pub(super) fn turn(&mut self, scope: &PurgeScope, clock: Clock, hasher: &RandomState) {
+        match scope {
+            // Above the sites; nothing of it is here.
+            PurgeScope::Everything => {}
+            PurgeScope::Site { .. } => {
+                self.own.merge(clock);
+                if clock.hard > 0 {
+                    // Later than all of them.
+                    *self = Self {
+                        own: self.own,
+                        ..Self::default()
+                    };
+                }
+            }
+            PurgeScope::Tag { site, tag } => {
+                let tag = TagHash::new(site, tag);
+                self.inner += usize::from(!self.tags.contains_key(&tag));
+                self.tags.entry(tag).or_default().merge(clock);
+            }
+            PurgeScope::Host { host, .. } => {
+                let host = self.host(host);
+                host.own.merge(clock);
+                if clock.hard > 0 {
+                    let cleared = host.urls.len() + host.prefixes.len();
+                    *host = HostClocks {
+                        own: host.own,
+                        ..HostClocks::default()
+                    };
+                    self.inner -= cleared;
+                }
+            }
+            PurgeScope::Url {
+                host, path, query, ..
+            } => {
+                let url = hasher.hash_one((path.as_str(), query.as_deref()));
+                let host = self.host(host);
+                let new = !host.urls.contains_key(&url);
+                host.urls.entry(url).or_default().merge(clock);
+                self.inner += usize::from(new);
+            }
+            PurgeScope::Prefix { host, prefix, .. } => {
+                let host = self.host(host);
+                let new = !host.prefixes.contains_key(prefix.as_bytes());
+                host.prefixes
+                    .entry(prefix.as_bytes().into())
+                    .or_default()
+                    .merge(clock);
+                self.inner += usize::from(new);
+            }
+        }
+    }
+
+    fn host(&mut self, host: &str) -> &mut HostClocks {
+        let host = host.to_ascii_lowercase();
+        self.inner += usize::from(!self.hosts.contains_key(host.as_str()));
+        self.hosts.entry(host.into()).or_default()
+    }
+
+    pub(super) fn read(&self, target: &Target<'_>, hasher: &RandomState, clock: &mut Clock) {
+        clock.merge(self.own);
+        if !target.tags.is_empty() {
+            clock.merge(self.tagged);
+            if !self.tags.is_empty() {
+                target
+                    .tags
+                    .iter()
+                    .filter_map(|tag| self.tags.get(tag))
+                    .for_each(|tag| clock.merge(*tag));
+            }
+        }
+        let Some(host) = self.hosts.get(target.host) else {
+            return;
+        };
+        clock.merge(host.own);
+        if !host.urls.is_empty()
+            && let Some(url) = host.urls.get(&hasher.hash_one((target.path, target.query)))
+        {
+            clock.merge(*url);
+        }
+        host.read_prefixes(target.path.as_bytes(), clock);
+    }
+
+    /// All clocks of the site in one.
+    pub(super) fn merged(&self) -> Clock {
+        let mut clock = self.own;
+        clock.merge(self.tagged);
+        self.tags.values().for_each(|tag| clock.merge(*tag));
+        for host in self.hosts.values() {
+            clock.merge(host.own);
+            host.urls
+                .values()
+                .chain(host.prefixes.values())
+                .for_each(|inner| clock.merge(*inner));
+        }
+        clock
+    }
+
+    /// Folds the older half of the clocks into wider ones.
+    pub(super) fn fold(&mut self) {
+        let mut ages: Vec<u64> = self.tags.values().map(|tag| tag.last()).collect();
+        for host in self.hosts.values() {
+            ages.push(host.own.last());
+            ages.extend(
+                host.urls
+                    .values()
+                    .chain(host.prefixes.values())
+                    .map(|clock| clock.last()),
+            );
+        }
+        if ages.is_empty() {
+            return;
+        }
+        let middle = ages.len() / 2;
+        let (_, &mut limit, _) = ages.select_nth_unstable(middle);
+        let Self {
+            own,
+            hosts,
+            tags,
+            tagged,
+            ..
+        } = self;
+        tags.retain(|_, tag| keep_or_merge(*tag, limit, tagged));
+        for host in hosts.values_mut() {
+            let HostClocks {
+                own,
+                urls,
+                prefixes,
+            } = host;
+            urls.retain(|_, url| keep_or_merge(*url, limit, own));
+            prefixes.retain(|_, prefix| keep_or_merge(*prefix, limit, own));
+        }
+        hosts.retain(|_, host| {
+            let has_inner = !host.urls.is_empty() || !host.prefixes.is_empty();
+            has_inner || keep_or_merge(host.own, limit, own)
+        });
+        let of_hosts: usize = self
+            .hosts
+            .values()
+            .map(|host| 1 + host.urls.len() + host.prefixes.len())
+            .sum();
+        self.inner = self.tags.len() + of_hosts;
+    }
+}
+
+/// Whether a clock is later than the limit; if not, the wider one takes it over.
+fn keep_or_merge(clock: Clock, limit: u64, wider: &mut Clock) -> bool {
+    let keep = clock.last() > limit;
+    if !keep {
+        wider.merge(clock);
+    }
+    keep
+}
+
+impl HostClocks {
+    /// Merges the clocks of all prefixes of a path.
+    ///
+    /// The greatest prefix that is not greater than the path is either a prefix of it, or shares with it all that a
+    /// shorter one can: go on below that.
+    fn read_prefixes(&self, path: &[u8], clock: &mut Clock) {
+        let mut path = path;
+        while let Some((prefix, found)) = self
+            .prefixes
+            .range::<[u8], _>((Bound::Unbounded, Bound::Included(path)))
+            .next_back()
+        {
+            let common = prefix.iter().zip(path).take_while(|(a, b)| a == b).count();
+            let shorter = if common == prefix.len() {
+                clock.merge(*found);
+                common.checked_sub(1)
+            } else {
+                Some(common)
+            };
+            match shorter.and_then(|length| path.get(..length)) {
+                Some(rest) => path = rest,
+                None => break,
+            }
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! The store: what requests ask, and what fills tell.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anypop_cache::key::CacheKey;
+use anypop_cache::meta::StoredMeta;
+use anypop_cache::vary::VaryKey;
+use http::HeaderMap;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::fill::{Fill, FillPermit, FillWatch};
+use crate::index::{Index, Shard, Variant};
+use crate::limits::Limits;
+use crate::memory::{Memory, Victims};
+use crate::object::{Object, target};
+use crate::pass::PassTable;
+use crate::purge::{PurgeRequest, PurgeSeq, Purges, Verdict};
+use crate::s3fifo::Id;
+use crate::stats::{Counters, Stats};
+
+/// The store of a node. Cheap to clone: all clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// The parts. Locks are taken in this order: a shard of the index, then memory or clocks; never two shards.
+pub(crate) struct Inner {
+    pub(crate) limits: Limits,
+    pub(crate) index: Index,
+    pub(crate) memory: Memory,
+    pub(crate) pass: PassTable,
+    pub(crate) purges: Purges,
+    pub(crate) counters: Counters,
+    /// Bytes in the windows of bodies that are not stored.
+    window_bytes: Arc<AtomicU64>,
+}
+
+/// An object that a lookup found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The object, complete or being filled.
+    pub object: Arc<Object>,
+    /// It was purged softly: stale, whatever its lifetime says.
+    pub stale: bool,
+}
+
+/// Objects under one key, newest first.
+pub type FoundList = SmallVec<[Found; 2]>;
+
+/// What a lookup found.
+#[derive(Debug, Clone)]
+pub enum Lookup {
+    /// The newest object that was selected.
+    Found(Found),
+    /// None was selected.
+    Missed(Missed),
+}
+
+/// What there is instead of an object.
+#[derive(Debug, Clone, Default)]
+pub struct Missed {
+    /// Objects under the key that were not selected: other variants.
+    pub others: FoundList,
+    /// Fills for the key without a header: [`Store::join_or_begin`] joins one of the same hint.
+    pub fills: usize,
+    /// The key is remembered as uncacheable: fetch alone.
+    pub pass: bool,
+}
+
+/// What a request that needs a fill gets.
+#[derive(Debug)]
+pub enum Join {
+    /// What it needs has come meanwhile.
+    Ready(Found),
+    /// It is to fill.
+    Begin(FillPermit),
+    /// Somebody fills.
+    Wait(FillWatch),
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(limits: Limits) -> Self {
+        let inner = Inner {
+            limits,
+            index: Index::new(),
+            memory: Memory::new(limits.memory),
+            pass: PassTable::new(),
+            purges: Purges::new(limits.purges),
+            counters: Counters::default(),
+            window_bytes: Arc::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The store's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// The newest object under a key that `select` takes (`Vary`, ranges). Objects still being filled are among those
+    /// asked about; purged ones are not.
+    ///
+    /// No lock is held while `select` runs.
+    pub fn lookup(&self, key: &CacheKey, mut select: impl FnMut(&Object) -> bool) -> Lookup {
+        let shard = self.inner.index.shard(key);
+        let mut missed = Missed::default();
+        let variants: SmallVec<[Variant; 2]> = match shard.map.read().get(key) {
+            Some(entry) => {
+                missed.fills = entry.fills.len();
+                entry.variants.iter().rev().cloned().collect()
+            }
+            None => SmallVec::new(),
+        };
+        for variant in variants {
+            let Some(found) = self.inner.admit_to_reader(shard, &variant) else {
+                continue;
+            };
+            if select(&found.object) {
+                found.object.warm();
+                shard.counters.hits.add();
+                return Lookup::Found(found);
+            }
+            missed.others.push(found);
+        }
+        // A second tier is asked here, before this is a miss: what it has is admitted to memory as an object.
+        shard.counters.misses.add();
+        missed.pass = self.inner.pass.has(key.hash().0, Instant::now());
+        Lookup::Missed(missed)
+    }
+
+    /// All objects under a key, newest first. Counts neither as hit nor as miss.
+    pub fn variants(&self, key: &CacheKey) -> FoundList {
+        let shard = self.inner.index.shard(key);
+        let variants: SmallVec<[Variant; 2]> = match shard.map.read().get(key) {
+            Some(entry) => entry.variants.iter().rev().cloned().collect(),
+            None => SmallVec::new(),
+        };
+        variants
+            .iter()
+            .filter_map(|variant| self.inner.admit_to_reader(shard, variant))
+            .collect()
+    }
+
+    /// Joins the fill of this key, or begins it. One of all those who ask at once gets [`Join::Begin`].
+    ///
+    /// `hint` is what the request has for the fields that stored variants vary by, where there are some: only requests
+    /// with equal hints wait for each other. `usable` is asked first about what is stored, since it may have come after
+    /// the caller's lookup; it must not call the store. For a key remembered as uncacheable everybody begins.
+    ///
+    /// A fill that began before a purge of its URL is not joined.
+    pub fn join_or_begin(
+        &self,
+        key: &CacheKey,
+        hint: Option<&VaryKey>,
+        mut usable: impl FnMut(&Found) -> bool,
+    ) -> Join {
+        let inner = &self.inner;
+        let pass = inner.pass.has(key.hash().0, Instant::now());
+        let mut map = inner.index.shard(key).map.write();
+        if let Some(entry) = map.get(key) {
+            for variant in entry.variants.iter().rev() {
+                if let Some(found) = inner.judge(&variant.object)
+                    && usable(&found)
+                {
+                    found.object.warm();
+                    return Join::Ready(found);
+                }
+            }
+            let joined = entry.fills.iter().find(|fill| {
+                let current =
+                    || inner.purges.examine(fill.began(), &target(key, &[])) == Verdict::Valid;
+                !pass && fill.is_for(hint) && current()
+            });
+            if let Some(fill) = joined {
+                inner.counters.joined.add();
+                return Join::Wait(fill.watch(inner.clone()));
+            }
+        }
+        let fill = Arc::new(Fill::new(hint.cloned(), inner.purges.now()));
+        if !pass {
+            map.entry(key.clone()).or_default().fills.push(fill.clone());
+        }
+        drop(map);
+        Join::Begin(FillPermit::new(inner.clone(), key.clone(), fill, !pass))
+    }
+
+    /// Begins a fill that nobody joins: for a request that cannot share, or that fell out of another's fill. What it
+    /// stores is for everyone.
+    pub fn begin(&self, key: &CacheKey) -> FillPermit {
+        let fill = Arc::new(Fill::new(None, self.inner.purges.now()));
+        FillPermit::new(self.inner.clone(), key.clone(), fill, false)
+    }
+
+    /// Gives a stored object new headers and metadata without a validation of its body, as after a HEAD (RFC 9111
+    /// §4.3.5). Purges since the object's own fill stay in force. `None`: it has been purged.
+    pub fn update(
+        &self,
+        base: &Arc<Object>,
+        headers: &HeaderMap,
+        meta: StoredMeta,
+    ) -> Option<Arc<Object>> {
+        if base.verdict(&self.inner.purges) == Verdict::Gone {
+            return None;
+        }
+        let object = Arc::new(Object::refreshed(base, headers, meta, base.began()));
+        self.inner.replace(base, &object);
+        self.inner.counters.refreshed.add();
+        Some(object)
+    }
+
+    /// Takes one object out of the store. Who reads it goes on reading. `false`: it was not there.
+    pub fn remove(&self, object: &Arc<Object>) -> bool {
+        self.inner
+            .find(object)
+            .is_some_and(|id| self.inner.take_out(object, id))
+    }
+
+    /// Purges. When this returns, no lookup finds what it hits.
+    pub fn purge(&self, request: &PurgeRequest) -> PurgeSeq {
+        self.inner.purges.apply(request)
+    }
+
+    /// The purge clocks.
+    pub fn purges(&self) -> &Purges {
+        &self.inner.purges
+    }
+
+    /// Counts everything.
+    pub fn stats(&self) -> Stats {
+        let inner = &self.inner;
+        let (counters, usage) = (&inner.counters, inner.memory.usage());
+        let shards = inner.index.shards();
+        Stats {
+            limit: inner.limits.memory,
+            bytes: usage.bytes,
+            objects: usage.objects,
+            window_bytes: inner.window_bytes.load(Ordering::Relaxed),
+            fills: counters.begun.get().saturating_sub(counters.settled.get()),
+            hits: shards.iter().map(|shard| shard.counters.hits.get()).sum(),
+            misses: shards.iter().map(|shard| shard.counters.misses.get()).sum(),
+            joined: counters.joined.get(),
+            stored: counters.stored.get(),
+            refreshed: counters.refreshed.get(),
+            evictions: counters.evictions.get(),
+            purged: counters.purged.get(),
+            aborted: counters.aborted.get(),
+            overruns: counters.overruns.get(),
+            purge_clocks: inner.purges.clocks() as u64,
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("limits", &self.inner.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// An object as a reader may have it, or nothing if it was purged.
+    fn judge(&self, object: &Arc<Object>) -> Option<Found> {
+        match object.verdict(&self.purges) {
+            Verdict::Valid => Some(Found {
+                object: object.clone(),
+                stale: false,
+            }),
+            Verdict::Stale => Some(Found {
+                object: object.clone(),
+                stale: true,
+            }),
+            Verdict::Gone => None,
+        }
+    }
+
+    /// The same, reclaiming the memory of what was purged.
+    fn admit_to_reader(&self, shard: &Shard, variant: &Variant) -> Option<Found> {
+        let found = self.judge(&variant.object);
+        if found.is_none() && self.discard(shard, &variant.object, variant.id) {
+            self.counters.purged.add();
+        }
+        found
+    }
+
+    /// Puts an object whose header has come into the index, in place of its fill. `None`: it is too big to be stored,
+    /// and its body is windowed.
+    pub(crate) fn insert(&self, object: &Arc<Object>, fill: Option<&Arc<Fill>>) -> Option<Id> {
+        let key = object.key();
+        let too_big = object
+            .body()
+            .length()
+            .is_some_and(|length| length > self.limits.biggest());
+        let mut dropped = Victims::new();
+        let mut map = self.index.shard(key).map.write();
+        // Admitted under the shard's lock: should it be evicted at once, the evictor finds it here.
+        let place = if too_big {
+            None
+        } else {
+            self.memory.admit(object.clone(), object.head_weight()).ok()
+        };
+        let place = place.map(|(id, victims)| {
+            dropped = victims;
+            id
+        });
+        let entry = map.entry(key.clone()).or_default();
+        if let Some(fill) = fill {
+            entry.fills.retain(|other| !Arc::ptr_eq(other, fill));
+        }
+        if let Some(id) = place {
+            entry.variants.push(Variant {
+                id,
+                object: object.clone(),
+            });
+            if entry.variants.len() > self.limits.max_variants.max(1) {
+                let oldest = entry.variants.remove(0);
+                self.memory.remove(oldest.id);
+                dropped.push((oldest.id, oldest.object));
+            }
+        }
+        if entry.is_empty() {
+            map.remove(key);
+        }
+        drop(map);
+        self.bury(dropped);
+        if place.is_none() {
+            self.counters.overruns.add();
+            self.pass_through(object);
+        }
+        place
+    }
+
+    /// Puts an object in the place of one with the same body, or back into the store if that has been evicted.
+    pub(crate) fn replace(&self, base: &Arc<Object>, object: &Arc<Object>) {
+        let key = object.key();
+        let mut map = self.index.shard(key).map.write();
+        let variants = map.get_mut(key).map(|entry| &mut entry.variants);
+        let present = variants.and_then(|all| {
+            all.iter_mut()
+                .find(|other| other.object.body().is_same(base.body()))
+        });
+        let mut victims = Victims::new();
+        match present {
+            Some(variant) => {
+                let (add, sub) = (object.head_weight(), variant.object.head_weight());
+                let (replaced, gone) = self.memory.replace(variant.id, object.clone(), add, sub);
+                victims = gone;
+                if replaced {
+                    variant.object = object.clone();
+                }
+            }
+            None => {
+                if let Some(complete) = object.body().try_complete() {
+                    let trailers = complete.trailers().map_or(0, crate::headers::weight) as u64;
+                    let weight = object.head_weight() + complete.length() + trailers;
+                    if let Ok((id, gone)) = self.memory.admit(object.clone(), weight) {
+                        victims = gone;
+                        map.entry(key.clone()).or_default().variants.push(Variant {
+                            id,
+                            object: object.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        drop(map);
+        self.bury(victims);
+    }
+
+    /// Takes a fill that has no header out of the index.
+    pub(crate) fn withdraw(&self, key: &CacheKey, fill: &Arc<Fill>) {
+        let mut map = self.index.shard(key).map.write();
+        if let Some(entry) = map.get_mut(key) {
+            entry.fills.retain(|other| !Arc::ptr_eq(other, fill));
+            if entry.is_empty() {
+                map.remove(key);
+            }
+        }
+    }
+
+    /// Counts more bytes for an object. `false`: it has lost its place.
+    pub(crate) fn grow(&self, place: Id, more: u64) -> bool {
+        let (grown, victims) = self.memory.grow(place, more);
+        self.bury(victims);
+        grown
+    }
+
+    /// An object that is being filled is not stored after all; its readers go on.
+    pub(crate) fn give_up(&self, object: &Arc<Object>, place: Id, too_big: bool) {
+        self.counters.overruns.add();
+        self.take_out(object, place);
+        self.pass_through(object);
+        if too_big {
+            // A newer response than what is stored has come, even though it can't be kept.
+            self.supersede(object, None);
+        }
+    }
+
+    /// An object is complete.
+    pub(crate) fn completed(&self, object: &Arc<Object>, place: Id) {
+        self.counters.stored.add();
+        self.supersede(object, Some(place));
+        // A second tier is told of the finished object here.
+    }
+
+    /// Takes an object out of index and memory.
+    pub(crate) fn take_out(&self, object: &Arc<Object>, place: Id) -> bool {
+        self.discard(self.index.shard(object.key()), object, place)
+    }
+
+    fn discard(&self, shard: &Shard, object: &Object, place: Id) -> bool {
+        let taken = shard.take(object.key(), place);
+        self.memory.remove(place);
+        match taken {
+            Some(variant) => {
+                self.pass_through(&variant.object);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes out the objects that this one supersedes: those before `place`, or all if it has none.
+    fn supersede(&self, object: &Arc<Object>, place: Option<Id>) {
+        let key = object.key();
+        let mut dropped = Victims::new();
+        let mut map = self.index.shard(key).map.write();
+        let Some(entry) = map.get_mut(key) else {
+            return;
+        };
+        let mut older = true;
+        entry.variants.retain(|variant| {
+            older = older && Some(variant.id) != place;
+            let superseded = older && object.supersedes(&variant.object);
+            if superseded {
+                dropped.push((variant.id, variant.object.clone()));
+            }
+            !superseded
+        });
+        if entry.is_empty() {
+            map.remove(key);
+        }
+        drop(map);
+        for (id, object) in dropped {
+            self.memory.remove(id);
+            self.pass_through(&object);
+        }
+    }
+
+    /// Takes evicted objects out of the index. No lock may be held.
+    fn bury(&self, victims: Victims) {
+        for (id, object) in victims {
+            self.index.shard(object.key()).take(object.key(), id);
+            self.counters.evictions.add();
+            // A second tier is told of the eviction here.
+            self.pass_through(&object);
+        }
+    }
+
+    /// Lets the body of an object that is out of the store go on for the readers it has.
+    fn pass_through(&self, object: &Object) {
+        if !object.body().is_complete() {
+            object
+                .body()
+                .open_window(self.window_bytes.clone(), self.limits.window);
+        }
+    }
+
+    fn find(&self, object: &Arc<Object>) -> Option<Id> {
+        let map = self.index.shard(object.key()).map.read();
+        let entry = map.get(object.key())?;
+        entry
+            .variants
+            .iter()
+            .find(|variant| Arc::ptr_eq(&variant.object, object))
+            .map(|variant| variant.id)
+    }
+}
