@@ -3,7 +3,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::value::{AccessLog, ByteSize, Networks};
+use crate::value::{AccessLog, ByteSize, HttpUrl, Networks};
 
 /// Who the node is: `[node]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -230,8 +230,7 @@ pub enum LogLevel {
 #[serde(default, deny_unknown_fields)]
 pub struct Tracing {
     /// Where do spans go, as OTLP over HTTP? Nowhere if not given.
-    #[schemars(with = "Option<String>", url)]
-    pub otlp: Option<String>,
+    pub otlp: Option<HttpUrl>,
     /// Which share of the requests that bring no decision of their own is traced, from 0 to 1?
     #[schemars(range(min = 0, max = 1))]
     pub sample: f64,

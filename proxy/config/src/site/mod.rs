@@ -6,9 +6,9 @@ mod origin;
 mod rule;
 mod tls;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use http::{Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 
 pub use cache::{CachePolicy, Coding, QueryMode, QueryRule, SetCookie};
 pub use guards::{Acl, HeaderEdits, Headers, Rate, SiteLimits};
@@ -16,7 +16,12 @@ pub use origin::{Balance, ForwardedStyle, Origin, OriginHttp2, OriginSection, Se
 pub use rule::Rule;
 pub use tls::{ClientAuth, Hsts, SiteTls, SiteTlsSection};
 
-use crate::value::{HostPattern, MethodSet, SiteId};
+use crate::{
+    check::{Checker, check_site},
+    diagnostic::Diagnostic,
+    intern::Interner,
+    value::{CookieName, HostPattern, MethodSet, SiteId},
+};
 
 /// A site's document, checked: every path is absolute, every file that it names could be read.
 ///
@@ -48,6 +53,31 @@ pub struct Site {
 }
 
 impl Site {
+    /// Checks a site's document in TOML whose relative paths start at `base`.
+    ///
+    /// # Errors
+    /// With everything that is wrong, in the order of the text. `file` is only named there.
+    pub fn from_toml(text: &str, file: &Path, base: &Path) -> Result<Self, Vec<Diagnostic>> {
+        Self::checked(Checker::toml(file, text, base))
+    }
+
+    /// The same for a document in JSON; what is wrong is named by JSON Pointers.
+    ///
+    /// # Errors
+    /// With everything that is wrong.
+    pub fn from_json(text: &str, base: &Path) -> Result<Self, Vec<Diagnostic>> {
+        Self::checked(Checker::json(text, base))
+    }
+
+    fn checked(mut checker: Checker<'_>) -> Result<Self, Vec<Diagnostic>> {
+        let site = check_site(&mut checker, &mut Interner::default(), None);
+        checker.sort();
+        match site {
+            Some(site) if !checker.failed() => Ok(site),
+            _ => Err(checker.diagnostics),
+        }
+    }
+
     /// The first rule that fits. Before there is a response, give no status: rules that ask for one are then passed over.
     pub fn rule_for(
         &self,
@@ -59,4 +89,61 @@ impl Site {
             .iter()
             .find(|rule| rule.matches(path, method, status))
     }
+
+    /// What holds for a request, or for its response once there is a status: the site's settings with those of the first rule that fits in their place.
+    ///
+    /// What decides about the cache key (`query`, `key_headers`, `key_cookies`, `strip_cookies`) must be taken before there is a status; no rule can make it depend on one.
+    pub fn settings(
+        &self,
+        path: &str,
+        method: &Method,
+        status: Option<StatusCode>,
+    ) -> Settings<'_> {
+        let cache = &*self.cache;
+        let rule = self.rule_for(path, method, status);
+        let of = |setting: fn(&Rule) -> Option<Duration>| rule.and_then(setting);
+        Settings {
+            bypass: !cache.enabled || rule.is_some_and(|rule| rule.bypass),
+            ttl: of(|rule| rule.ttl),
+            browser_ttl: of(|rule| rule.browser_ttl).or(cache.browser_ttl),
+            query: rule
+                .and_then(|rule| rule.query.as_ref())
+                .unwrap_or(&cache.query),
+            key_headers: rule
+                .and_then(|rule| rule.key_headers.as_deref())
+                .unwrap_or(&cache.key_headers),
+            key_cookies: rule
+                .and_then(|rule| rule.key_cookies.as_deref())
+                .unwrap_or(&cache.key_cookies),
+            strip_cookies: rule
+                .and_then(|rule| rule.strip_cookies)
+                .unwrap_or(cache.strip_cookies),
+            stale_while_revalidate: of(|rule| rule.stale_while_revalidate)
+                .unwrap_or(cache.stale_while_revalidate),
+            stale_if_error: of(|rule| rule.stale_if_error).unwrap_or(cache.stale_if_error),
+        }
+    }
+}
+
+/// What a site and its rules say about one request or response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings<'a> {
+    /// Whether the cache stays out of the way.
+    pub bypass: bool,
+    /// How long the response is fresh whatever the origin says, if a rule says so.
+    pub ttl: Option<Duration>,
+    /// The `max-age` that clients see; the origin's if none.
+    pub browser_ttl: Option<Duration>,
+    /// Which query parameters tell responses apart.
+    pub query: &'a QueryRule,
+    /// Which request header fields do.
+    pub key_headers: &'a [HeaderName],
+    /// Which cookies do.
+    pub key_cookies: &'a [CookieName],
+    /// Whether cookies stay out of cacheable requests.
+    pub strip_cookies: bool,
+    /// How long a stale response may be served while it is fetched anew, where the origin says nothing.
+    pub stale_while_revalidate: Duration,
+    /// How long a stale response may be served when the origin fails, where it says nothing.
+    pub stale_if_error: Duration,
 }

@@ -76,6 +76,35 @@ impl OriginSection {
     pub const RETRIES: u32 = 2;
 }
 
+impl OriginSection {
+    /// The checked origin, with the paths made absolute.
+    pub(crate) fn into_origin(
+        self,
+        ca: Option<PathBuf>,
+        client_identity: Option<(PathBuf, PathBuf)>,
+    ) -> Origin {
+        Origin {
+            servers: self.servers.into(),
+            balance: self.balance,
+            host: self.host,
+            sni: self.sni,
+            verify: self.verify,
+            ca,
+            client_identity,
+            http2: self.http2,
+            connect_timeout: self.connect_timeout,
+            tls_timeout: self.tls_timeout,
+            first_byte_timeout: self.first_byte_timeout,
+            between_bytes_timeout: self.between_bytes_timeout,
+            write_timeout: self.write_timeout,
+            idle_timeout: self.idle_timeout,
+            retries: self.retries,
+            max_connections: self.max_connections,
+            forwarded: self.forwarded,
+        }
+    }
+}
+
 impl Default for OriginSection {
     fn default() -> Self {
         Self {

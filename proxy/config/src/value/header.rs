@@ -117,9 +117,11 @@ pub mod names {
 
 /// Tables of fields to set, in the document's order.
 pub mod fields {
+    use std::fmt;
+
     use http::{HeaderName, HeaderValue};
     use indexmap::IndexMap;
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserializer, Serializer, de};
 
     use super::{Name, Value};
 
@@ -145,11 +147,28 @@ pub mod fields {
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Box<[(HeaderName, HeaderValue)]>, D::Error> {
-        let fields = IndexMap::<Name, Value>::deserialize(deserializer)?;
-        Ok(fields
-            .into_iter()
-            .map(|(name, value)| (name.0, value.0))
-            .collect())
+        struct Fields;
+        impl<'de> de::Visitor<'de> for Fields {
+            type Value = Box<[(HeaderName, HeaderValue)]>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of header fields")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = IndexMap::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    let Value(value) = map.next_value()?;
+                    // As field names they are equal, as the document's keys they may not be.
+                    if fields.contains_key(&name) {
+                        return Err(de::Error::custom(format!(
+                            "\"{name}\" stands twice in the table: case does not count"
+                        )));
+                    }
+                    fields.insert(name, value);
+                }
+                Ok(fields.into_iter().collect())
+            }
+        }
+        deserializer.deserialize_map(Fields)
     }
 }
 

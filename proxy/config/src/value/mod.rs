@@ -21,7 +21,7 @@ pub use host::{Host, HostPattern, Hostname};
 pub use log::{AccessLog, SyslogTarget};
 pub use method::MethodSet;
 pub use network::{Network, Networks};
-pub use server::{Scheme, ServerUrl};
+pub use server::{HttpUrl, Scheme, ServerUrl};
 pub use site_id::SiteId;
 pub use size::ByteSize;
 pub use status::StatusTtls;

@@ -109,3 +109,38 @@ super::as_text!(ServerUrl, "an origin such as \"https://origin.shop.example\"", 
     "type": "string",
     "pattern": "^https?://[^/?#@]+/?$"
 });
+
+/// The URL of a service that this node sends something to: `http` or `https`, with any path and query.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HttpUrl(url::Url);
+
+impl HttpUrl {
+    /// The URL. It has a host, and no user or password.
+    pub fn as_url(&self) -> &url::Url {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for HttpUrl {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let refuse = |why: &str| ValueError(format!("\"{}\" is no URL: {why}", shown(text)));
+        let url = url::Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refuse("it must begin with http:// or https://"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refuse("it must not have a user or password"));
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+super::as_text!(HttpUrl, "a URL such as \"http://127.0.0.1:4318/v1/traces\"", { "type": "string", "pattern": "^https?://" });

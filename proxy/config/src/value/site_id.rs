@@ -7,6 +7,11 @@ use super::{ValueError, shown};
 pub struct SiteId(Arc<str>);
 
 impl SiteId {
+    /// The id of the one site that a node without documents has: `default`.
+    pub fn default_site() -> Self {
+        Self("default".into())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
