@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::date;
 use crate::list;
+use crate::range::ByteRange;
 use crate::targeted;
 use crate::time::Timestamp;
 use crate::validators::{self, ETag, Validators};
@@ -121,6 +122,35 @@ pub fn set_validation<'s>(
         request.insert(header::IF_MODIFIED_SINCE, modified);
     }
     any
+}
+
+/// Turns a request to the origin into one for what is missing of a stored, incomplete representation (RFC 9111 §3.4); returns whether that
+/// can be done, and else leaves the request unconditional and whole.
+///
+/// `missing` lies within the whole of `complete` bytes. `If-Range` makes sure that the part that comes fits: without a strong entity tag
+/// nothing could be combined anyway ([`crate::partial::may_combine`]), so the whole is asked for.
+pub fn set_completion(
+    request: &mut HeaderMap,
+    stored: &Validators,
+    missing: ByteRange,
+    complete: u64,
+) -> bool {
+    strip_conditions(request);
+    request.remove(header::RANGE);
+    let Some(tag) = stored.strong_etag().and_then(ETag::header_value) else {
+        return false;
+    };
+    let range = if missing.end() >= complete {
+        format!("bytes={}-", missing.first())
+    } else {
+        format!("bytes={}-{}", missing.first(), missing.last())
+    };
+    let Ok(range) = HeaderValue::try_from(range) else {
+        return false;
+    };
+    request.insert(header::RANGE, range);
+    request.insert(header::IF_RANGE, tag);
+    true
 }
 
 /// The stored `ETag` if it can stand in a list without spoiling it: a valid tag, or one that at least has no comma nor quote.

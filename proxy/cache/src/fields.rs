@@ -1,11 +1,13 @@
 //! Fields that are not stored or not forwarded (RFC 9110 §7.6.1, RFC 9111 §3.1).
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
 use crate::control::Control;
 use crate::date;
-use crate::list::Elements;
+use crate::list::{self, Elements};
 use crate::policy::{Policy, SetCookie};
 use crate::targeted;
 use crate::time::Timestamp;
@@ -108,6 +110,33 @@ pub fn prepare_for_storage(
 pub fn strip_for_client(headers: &mut HeaderMap) {
     headers.remove(targeted::ANYPOP_CACHE_CONTROL);
     crate::tags::strip(headers);
+}
+
+/// Gives clients a lifetime of their own: `max-age` in place of every other freshness in `Cache-Control` and `Expires`; other directives stay.
+///
+/// Browsers count `Age` against it, so `age` (what is sent as `Age`) is added. Whole seconds.
+pub fn set_browser_ttl(headers: &mut HeaderMap, ttl: Duration, age: Duration) {
+    const REPLACED: [&[u8]; 3] = [b"max-age", b"s-maxage", b"immutable"];
+    let mut value = format!("max-age={}", ttl.as_secs().saturating_add(age.as_secs())).into_bytes();
+    for line in headers.get_all(header::CACHE_CONTROL) {
+        for element in Elements::new(line.as_bytes()) {
+            let name = element
+                .split(|b| !list::is_tchar(*b))
+                .next()
+                .unwrap_or_default();
+            if !REPLACED
+                .iter()
+                .any(|replaced| name.eq_ignore_ascii_case(replaced))
+            {
+                value.extend_from_slice(b", ");
+                value.extend_from_slice(element);
+            }
+        }
+    }
+    headers.remove(header::EXPIRES);
+    if let Ok(value) = HeaderValue::from_bytes(&value) {
+        headers.insert(header::CACHE_CONTROL, value);
+    }
 }
 
 /// The lines of a field as one value, joined by `, `; `None` if it is absent.

@@ -1,7 +1,7 @@
 //! RFC 9111 as pure functions. No I/O, no clock, no Pingora: time and headers are parameters, decisions are values.
 //!
 //! In the order in which a request meets them:
-//! 1. [`key`] and [`query`] name the resource; [`vary`] and [`encoding`] select a variant of it.
+//! 1. [`key`], [`query`] and [`cookies`] name the resource; [`vary`] and [`encoding`] select a variant of it.
 //! 2. [`freshness`] says whether a stored response may answer, [`directives`] what the client wants of it, [`policy`] what the site does.
 //! 3. [`conditional`] and [`range`] (with [`validators`], [`multipart`] and [`partial`]) shape the answer: 200, 206, 304, 412 or 416.
 //! 4. On a miss, [`conditional`] prepares the request to the origin, and [`fields`] what goes over no further hop.
@@ -14,6 +14,7 @@
 pub mod cache_status;
 pub mod conditional;
 pub mod control;
+pub mod cookies;
 pub mod date;
 pub mod directives;
 pub mod encoding;

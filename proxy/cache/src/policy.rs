@@ -61,7 +61,8 @@ pub struct Policy {
     /// By status, where the origin says nothing: negative caching. The first that matches counts, before
     /// [`Policy::default_ttl`] and before the heuristic.
     pub status_ttls: SmallVec<[StatusTtl; 4]>,
-    /// Fresh for this long where the origin says nothing and the status is heuristically cacheable (RFC 9110 §15.1).
+    /// Fresh for this long where the origin says nothing and the status is heuristically cacheable (RFC 9110 §15.1). It takes the
+    /// place of the heuristic: `Some(0)` means stale at once, `None` leaves it to [`Policy::heuristic`].
     pub default_ttl: Option<Duration>,
     /// Where nobody says anything; `None` turns heuristic freshness off.
     pub heuristic: Option<Heuristic>,

@@ -200,8 +200,15 @@ pub fn resolve(specs: &[RangeSpec], len: u64, limits: &Limits) -> Selection {
     let mut ranges: SmallVec<[ByteRange; 4]> =
         specs.iter().filter_map(|spec| spec.resolve(len)).collect();
     if ranges.is_empty() {
-        // An empty representation satisfies no range, and its whole is as good an answer as any to `bytes=0-`.
-        return Selection::Unsatisfiable;
+        // The last bytes of nothing are nothing: satisfiable (RFC 9110 §14.1.2), but no Content-Range can say so.
+        let suffix = specs
+            .iter()
+            .any(|spec| matches!(spec, RangeSpec::Suffix(count) if *count > 0));
+        return if len == 0 && suffix {
+            Selection::Whole
+        } else {
+            Selection::Unsatisfiable
+        };
     }
     if ranges.len() > 1 {
         let mut sorted = ranges.clone();

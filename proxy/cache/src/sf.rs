@@ -73,23 +73,23 @@ pub(crate) fn member(name: &str, parameters: impl FnOnce(Member<'_>)) -> String 
     serializer.finish().unwrap_or_default()
 }
 
-/// Appends a member after those of upstream. An upstream value that is no structured list goes, or it would take ours with it.
+/// Appends a member after those of upstream. An upstream value that is empty or no structured list goes, or it would take ours with it.
 pub(crate) fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
     let lines: Vec<&[u8]> = headers
         .get_all(&name)
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
-    if !lines.is_empty()
-        && Parser::new(&lines.join(&b", "[..]))
-            .parse::<List>()
-            .is_err()
-    {
+    let members = Parser::new(&lines.join(&b", "[..]))
+        .parse::<List>()
+        .map_or(0, |list| list.len());
+    if members == 0 {
         headers.remove(&name);
     }
     // Structured fields are printable ASCII, so the conversion cannot fail.
     if let Ok(value) = HeaderValue::from_str(member) {
-        headers.append(name, value);
+        // A header that is full (32,768 fields) does without.
+        let _ = headers.try_append(name, value);
     }
 }
 

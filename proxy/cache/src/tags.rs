@@ -1,5 +1,6 @@
 //! Tags: names that an origin gives its responses so that it can purge them together.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use http::{HeaderMap, HeaderName};
@@ -152,23 +153,34 @@ impl Tags {
     #[must_use]
     pub fn of(headers: &HeaderMap, limits: &Limits) -> Self {
         let mut found = Self::default();
+        let mut seen = HashSet::new();
         for line in headers.get_all(&SURROGATE_KEY) {
-            found.add(line.as_bytes().split(|b| *b == b' ' || *b == b'\t'), limits);
+            found.add(
+                line.as_bytes().split(|b| *b == b' ' || *b == b'\t'),
+                &mut seen,
+                limits,
+            );
         }
         for line in headers.get_all(&CACHE_TAG) {
-            found.add(line.as_bytes().split(|b| *b == b','), limits);
+            found.add(line.as_bytes().split(|b| *b == b','), &mut seen, limits);
         }
-        // Sorting would be cheaper to deduplicate by, but the order is what people see.
-        let mut seen = std::collections::HashSet::with_capacity(found.tags.len());
-        found.tags.retain(|tag| seen.insert(tag.clone()));
         found
     }
 
-    fn add<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>, limits: &Limits) {
+    fn add<'a>(
+        &mut self,
+        texts: impl Iterator<Item = &'a [u8]>,
+        seen: &mut HashSet<&'a [u8]>,
+        limits: &Limits,
+    ) {
         for text in texts.map(trim).filter(|text| !text.is_empty()) {
+            if seen.contains(text) {
+                continue;
+            }
             match std::str::from_utf8(text) {
                 Ok(tag) if self.tags.len() < limits.count && is_tag(text, limits.length) => {
                     self.tags.push(Tag(tag.into()));
+                    seen.insert(text);
                 }
                 _ => self.refused = self.refused.saturating_add(1),
             }

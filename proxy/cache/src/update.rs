@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use smallvec::SmallVec;
 
 use crate::control::Control;
 use crate::fields;
 use crate::freshness::{self, Clock};
 use crate::policy::{Policy, SetCookie};
 use crate::time::Timestamp;
-use crate::validators::Validators;
+use crate::validators::{ETag, Validators};
 
 /// Which of the stored responses that a request validated a 304 selects for update; the index into `stored`.
 ///
 /// `stored` are the validators of those that the validation offered ([`crate::conditional::set_validation`]), most recent first.
-/// 1. A 304 with a strong entity tag selects the one with the same; if there is none, nothing may be updated.
+/// 1. A 304 with a strong entity tag selects the one with the same; if there is none, nothing may be updated. (One exception to the
+///    letter: a stored weak tag with the same text matches too, because nginx weakens the tag of what it compresses and
+///    does not weaken it in the 304. [`merge`] keeps the weak one then.)
 /// 2. A 304 with a weak one, or else with `Last-Modified`, selects the most recent match.
 /// 3. A 304 without validators selects the only one offered. (§4.3.4 says so for stored responses without validators; it was we who offered
 ///    exactly this one, so the origin's 304 can mean no other.)
@@ -25,27 +28,31 @@ pub fn select<'v>(
     stored: impl IntoIterator<Item = &'v Validators>,
     new: &Validators,
 ) -> Option<usize> {
-    let mut stored = stored.into_iter().enumerate();
+    let stored: SmallVec<[&Validators; 4]> = stored.into_iter().collect();
     if let Some(tag) = &new.etag {
-        return stored
-            .find(|(_, known)| {
-                known.etag.as_ref().is_some_and(|known| {
-                    if tag.is_weak() {
-                        tag.weak_eq(known)
-                    } else {
-                        tag.strong_eq(known)
-                    }
-                })
-            })
-            .map(|(at, _)| at);
+        let position = |is: &dyn Fn(&ETag) -> bool| {
+            stored
+                .iter()
+                .position(|known| known.etag.as_ref().is_some_and(is))
+        };
+        return if tag.is_weak() {
+            position(&|known| tag.weak_eq(known))
+        } else {
+            position(&|known| tag.strong_eq(known))
+                .or_else(|| position(&|known| weakened(known, tag)))
+        };
     }
     if let Some(modified) = new.last_modified {
         return stored
-            .find(|(_, known)| known.last_modified == Some(modified))
-            .map(|(at, _)| at);
+            .iter()
+            .position(|known| known.last_modified == Some(modified));
     }
-    let (at, _) = stored.next()?;
-    stored.next().is_none().then_some(at)
+    (stored.len() == 1).then_some(0)
+}
+
+/// Whether `known` is the weak form of the strong `new`.
+fn weakened(known: &ETag, new: &ETag) -> bool {
+    known.is_weak() && !new.is_weak() && known.weak_eq(new)
 }
 
 /// Fields that an update does not replace (RFC 9111 §3.2), besides those that are never stored: they describe the stored bytes. `Content-Type` is no such
@@ -80,15 +87,23 @@ pub fn merge(stored: &mut HeaderMap, new: &HeaderMap, policy: &Policy, received:
             || (*name == header::SET_COOKIE && policy.set_cookie != SetCookie::Store)
             || qualified(name)
     };
+    let keeps_tag = match (ETag::of(stored), ETag::of(new)) {
+        (Some(known), Some(new)) => weakened(&known, &new),
+        _ => false,
+    };
     for name in new.keys().filter(|name| !skipped(name)) {
+        if keeps_tag && *name == header::ETAG {
+            continue;
+        }
         stored.remove(name);
         for value in new.get_all(name) {
-            stored.append(name.clone(), value.clone());
+            // Every update may bring new names; a map that is full (32,768 fields) takes no more of them.
+            let _ = stored.try_append(name.clone(), value.clone());
         }
     }
     if !new.contains_key(header::DATE) {
         // The update is of now; a Date that stayed behind would make it old.
-        stored.insert(header::DATE, crate::date::header_value(received));
+        let _ = stored.try_insert(header::DATE, crate::date::header_value(received));
     }
 }
 
