@@ -12,12 +12,12 @@
 //! [`access_log::AccessLog::write`] and, when its trace is recorded, [`otlp::Spans::send`].
 
 pub mod access_log;
-//OTLP pub mod daemon_log;
+pub mod daemon_log;
 mod json;
 pub mod labels;
 pub mod metrics;
-//OTLP pub mod otlp;
-//OTLP mod otlp_json;
+pub mod otlp;
+mod otlp_json;
 pub mod record;
 pub mod request_id;
 mod sink;

@@ -289,4 +289,4 @@ impl OriginRecord<'_> {
 
 #[cfg(test)]
 #[path = "record_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -259,3 +259,7 @@ impl Sink for SyslogSink {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "sink_tests.rs"]
+mod tests;
