@@ -7,7 +7,6 @@ use anypop_cache::tags::{Tag, TagHash};
 
 use crate::memory::SiteUse;
 use crate::object::Object;
-use crate::purge::Verdict;
 use crate::store::{Found, Store};
 
 /// Which objects to list. Empty: all.
@@ -54,16 +53,9 @@ impl Store {
                     .map(|variant| variant.object.clone())
                     .collect()
             };
-            for object in objects {
-                let verdict = object.verdict(self.purges());
-                if verdict == Verdict::Gone || !filter.matches(&object) {
-                    continue;
-                }
-                if each(Found {
-                    object,
-                    stale: verdict == Verdict::Stale,
-                })
-                .is_break()
+            for object in objects.iter().filter(|object| filter.matches(object)) {
+                if let Some(found) = self.inner.judge(object)
+                    && each(found).is_break()
                 {
                     return;
                 }

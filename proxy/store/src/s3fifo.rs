@@ -137,6 +137,21 @@ impl<T: Resident> S3Fifo<T> {
         slot.node.as_ref().map(|node| &node.value)
     }
 
+    /// The resident at a place from 0 to [`S3Fifo::places`], for walks over all.
+    pub(crate) fn at_place(&self, place: usize) -> Option<(Id, &T)> {
+        let slot = self.slots.get(place)?;
+        let id = Id {
+            index: place as u32,
+            generation: slot.generation,
+        };
+        slot.node.as_ref().map(|node| (id, &node.value))
+    }
+
+    /// Places, taken or not.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Adds to a resident's weight. `false`: it is gone.
     pub(crate) fn grow(&mut self, id: Id, more: u64) -> bool {
         let Some(node) = self.node(id) else {

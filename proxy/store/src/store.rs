@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anypop_cache::key::CacheKey;
 use anypop_cache::meta::StoredMeta;
+use anypop_cache::time::Timestamp;
 use anypop_cache::vary::VaryKey;
 use http::HeaderMap;
 use smallvec::SmallVec;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use crate::fill::{Fill, FillPermit, FillWatch};
 use crate::index::{Index, Shard, Variant};
 use crate::limits::Limits;
-use crate::memory::{Memory, Victims};
+use crate::memory::{Memory, Victim, Victims};
 use crate::object::{Object, target};
 use crate::pass::PassTable;
 use crate::purge::{PurgeRequest, PurgeSeq, Purges, Verdict};
@@ -43,8 +44,8 @@ pub(crate) struct Inner {
 pub struct Found {
     /// The object, complete or being filled.
     pub object: Arc<Object>,
-    /// It was purged softly: stale, whatever its lifetime says.
-    pub stale: bool,
+    /// When it was purged softly, if it was: stale from then on, whatever its lifetime says.
+    pub purged: Option<Timestamp>,
 }
 
 /// Objects under one key, newest first.
@@ -222,8 +223,8 @@ impl Store {
     }
 
     /// Purges. When this returns, no lookup finds what it hits.
-    pub fn purge(&self, request: &PurgeRequest) -> PurgeSeq {
-        self.inner.purges.apply(request)
+    pub fn purge(&self, request: &PurgeRequest, now: Timestamp) -> PurgeSeq {
+        self.inner.purges.apply(request, now)
     }
 
     /// The purge clocks.
@@ -266,18 +267,16 @@ impl std::fmt::Debug for Store {
 
 impl Inner {
     /// An object as a reader may have it, or nothing if it was purged.
-    fn judge(&self, object: &Arc<Object>) -> Option<Found> {
-        match object.verdict(&self.purges) {
-            Verdict::Valid => Some(Found {
-                object: object.clone(),
-                stale: false,
-            }),
-            Verdict::Stale => Some(Found {
-                object: object.clone(),
-                stale: true,
-            }),
-            Verdict::Gone => None,
-        }
+    pub(crate) fn judge(&self, object: &Arc<Object>) -> Option<Found> {
+        let purged = match object.verdict(&self.purges) {
+            Verdict::Valid => None,
+            Verdict::Stale { since } => Some(since),
+            Verdict::Gone => return None,
+        };
+        Some(Found {
+            object: object.clone(),
+            purged,
+        })
     }
 
     /// The same, reclaiming the memory of what was purged.
@@ -303,7 +302,9 @@ impl Inner {
         let place = if too_big {
             None
         } else {
-            self.memory.admit(object.clone(), object.head_weight()).ok()
+            self.memory
+                .admit(object.clone(), object.head_weight(), &self.purges)
+                .ok()
         };
         let place = place.map(|(id, victims)| {
             dropped = victims;
@@ -321,7 +322,11 @@ impl Inner {
             if entry.variants.len() > self.limits.max_variants.max(1) {
                 let oldest = entry.variants.remove(0);
                 self.memory.remove(oldest.id);
-                dropped.push((oldest.id, oldest.object));
+                dropped.push(Victim {
+                    id: oldest.id,
+                    object: oldest.object,
+                    purged: false,
+                });
             }
         }
         if entry.is_empty() {
@@ -346,10 +351,13 @@ impl Inner {
                 .find(|other| other.object.body().is_same(base.body()))
         });
         let mut victims = Victims::new();
+        let mut back = None;
         match present {
             Some(variant) => {
                 let (add, sub) = (object.head_weight(), variant.object.head_weight());
-                let (replaced, gone) = self.memory.replace(variant.id, object.clone(), add, sub);
+                let (replaced, gone) =
+                    self.memory
+                        .replace(variant.id, object.clone(), add, sub, &self.purges);
                 victims = gone;
                 if replaced {
                     variant.object = object.clone();
@@ -359,8 +367,10 @@ impl Inner {
                 if let Some(complete) = object.body().try_complete() {
                     let trailers = complete.trailers().map_or(0, crate::headers::weight) as u64;
                     let weight = object.head_weight() + complete.length() + trailers;
-                    if let Ok((id, gone)) = self.memory.admit(object.clone(), weight) {
+                    if let Ok((id, gone)) = self.memory.admit(object.clone(), weight, &self.purges)
+                    {
                         victims = gone;
+                        back = Some(id);
                         map.entry(key.clone()).or_default().variants.push(Variant {
                             id,
                             object: object.clone(),
@@ -371,6 +381,9 @@ impl Inner {
         }
         drop(map);
         self.bury(victims);
+        if back.is_some() {
+            self.supersede(object, back);
+        }
     }
 
     /// Takes a fill that has no header out of the index.
@@ -386,7 +399,7 @@ impl Inner {
 
     /// Counts more bytes for an object. `false`: it has lost its place.
     pub(crate) fn grow(&self, place: Id, more: u64) -> bool {
-        let (grown, victims) = self.memory.grow(place, more);
+        let (grown, victims) = self.memory.grow(place, more, &self.purges);
         self.bury(victims);
         grown
     }
@@ -429,17 +442,26 @@ impl Inner {
     /// Takes out the objects that this one supersedes: those before `place`, or all if it has none.
     fn supersede(&self, object: &Arc<Object>, place: Option<Id>) {
         let key = object.key();
-        let mut dropped = Victims::new();
+        let mut dropped: SmallVec<[Variant; 2]> = SmallVec::new();
         let mut map = self.index.shard(key).map.write();
         let Some(entry) = map.get_mut(key) else {
             return;
         };
-        let mut older = true;
+        let end = match place {
+            Some(id) => match entry.variants.iter().position(|variant| variant.id == id) {
+                Some(position) => position,
+                // Evicted meanwhile: which ones came before it is no longer known.
+                None => return,
+            },
+            None => entry.variants.len(),
+        };
+        let mut position = 0;
         entry.variants.retain(|variant| {
-            older = older && Some(variant.id) != place;
+            let older = position < end && variant.object.began() <= object.began();
+            position += 1;
             let superseded = older && object.supersedes(&variant.object);
             if superseded {
-                dropped.push((variant.id, variant.object.clone()));
+                dropped.push(variant.clone());
             }
             !superseded
         });
@@ -447,18 +469,22 @@ impl Inner {
             map.remove(key);
         }
         drop(map);
-        for (id, object) in dropped {
-            self.memory.remove(id);
-            self.pass_through(&object);
+        for variant in dropped {
+            self.memory.remove(variant.id);
+            self.pass_through(&variant.object);
         }
     }
 
     /// Takes evicted objects out of the index. No lock may be held.
     fn bury(&self, victims: Victims) {
-        for (id, object) in victims {
+        for Victim { id, object, purged } in victims {
             self.index.shard(object.key()).take(object.key(), id);
-            self.counters.evictions.add();
-            // A second tier is told of the eviction here.
+            if purged {
+                self.counters.purged.add();
+            } else {
+                // A second tier is told of the eviction here.
+                self.counters.evictions.add();
+            }
             self.pass_through(&object);
         }
     }

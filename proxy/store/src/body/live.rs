@@ -37,6 +37,10 @@ pub(super) struct Live {
     /// Bytes written.
     head: u64,
     readers: Vec<Option<Place>>,
+    /// Places in `readers` that nobody has.
+    vacant: Vec<usize>,
+    /// Somebody has read, or begun to.
+    read: bool,
     /// Where a windowed body counts the bytes it holds.
     gauge: Option<Arc<AtomicU64>>,
     /// The trailer section of a windowed body that has ended.
@@ -92,6 +96,8 @@ impl Live {
             base: 0,
             head: 0,
             readers: Vec::new(),
+            vacant: Vec::new(),
+            read: false,
             gauge: None,
             trailers: None,
         }
@@ -198,7 +204,7 @@ impl Live {
         if windowed {
             self.phase = Phase::Ended;
             self.trailers = trailers.map(Box::new);
-            self.trim(0);
+            self.trim_ended();
         }
         windowed
     }
@@ -265,32 +271,44 @@ impl Live {
         self.count(0, dropped);
     }
 
-    pub(super) fn enter(&mut self, at: u64, now: Instant) -> usize {
-        let place = Place {
-            at: Some(at),
-            progressed: now,
-            cut: false,
-        };
-        match self
-            .readers
-            .iter_mut()
-            .enumerate()
-            .find(|(_, slot)| slot.is_none())
-        {
-            Some((index, slot)) => {
-                *slot = Some(place);
-                index
-            }
-            None => {
-                self.readers.push(Some(place));
-                self.readers.len() - 1
-            }
+    /// Drops what all readers have taken of a body that has ended, unless a new reader could still have it from the
+    /// start: it is no more than a window then.
+    pub(super) fn trim_ended(&mut self) {
+        if self.base > 0 {
+            self.trim(0);
         }
     }
 
+    /// Whether a reader of the whole body could begin now.
+    pub(super) fn from_start(&self) -> bool {
+        self.base == 0
+    }
+
+    /// Whether anybody has read this body so far.
+    pub(super) fn was_read(&self) -> bool {
+        self.read
+    }
+
+    pub(super) fn enter(&mut self, at: u64, now: Instant) -> usize {
+        self.read = true;
+        let place = Some(Place {
+            at: Some(at),
+            progressed: now,
+            cut: false,
+        });
+        if let Some(index) = self.vacant.pop()
+            && let Some(slot) = self.readers.get_mut(index)
+        {
+            *slot = place;
+            return index;
+        }
+        self.readers.push(place);
+        self.readers.len() - 1
+    }
+
     pub(super) fn leave(&mut self, index: usize) {
-        if let Some(slot) = self.readers.get_mut(index) {
-            *slot = None;
+        if self.readers.get_mut(index).and_then(Option::take).is_some() {
+            self.vacant.push(index);
         }
     }
 

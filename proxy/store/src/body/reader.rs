@@ -30,11 +30,12 @@ enum Step {
 
 impl BodyReader {
     pub(super) fn new(body: Body, at: u64, end: Option<u64>) -> Self {
-        let place = if body.is_complete() {
-            None
-        } else {
-            Some(body.inner.live.lock().enter(at, Instant::now()))
-        };
+        let place = (!body.is_complete()).then(|| {
+            let place = body.inner.live.lock().enter(at, Instant::now());
+            // A windowed body without readers waits for one.
+            body.inner.room.notify_one();
+            place
+        });
         Self {
             body,
             at,
@@ -141,7 +142,7 @@ impl BodyReader {
                     }
                 }
                 if matches!(live.phase, Phase::Ended) {
-                    live.trim(0);
+                    live.trim_ended();
                 }
                 drop(live);
                 if windowed {

@@ -75,15 +75,17 @@ impl Body {
     }
 
     async fn wait_for_room(&self, wanted: u64, limits: WindowLimits) -> Result<(), WriteError> {
-        if let Room::Free = self.room(wanted, limits.bytes(), None, limits.stall)? {
+        let keep = limits.bytes().saturating_sub(wanted);
+        if let Room::Free = self.look_for_room(keep, None, limits.stall)? {
             return Ok(());
         }
         let since = Instant::now();
+        // Once full, wait for half a window: one wake-up for many writes.
+        let keep = (limits.bytes() / 2).saturating_sub(wanted);
         loop {
             let mut room = pin!(self.inner.room.notified());
             room.as_mut().enable();
-            // Once full, wait for half a window: one wake-up for many writes.
-            match self.room(wanted, limits.bytes() / 2, Some(since), limits.stall)? {
+            match self.look_for_room(keep, Some(since), limits.stall)? {
                 Room::Free => return Ok(()),
                 // Woken or not, the answer is found by looking again.
                 Room::Full(until) => drop(timeout_at(until, room).await),
@@ -91,10 +93,10 @@ impl Body {
         }
     }
 
-    fn room(
+    /// There is room when at most `keep` bytes are held. The writer has waited `since`, if it has.
+    fn look_for_room(
         &self,
-        wanted: u64,
-        window: u64,
+        keep: u64,
         since: Option<Instant>,
         stall: Duration,
     ) -> Result<Room, WriteError> {
@@ -102,30 +104,31 @@ impl Body {
         if let Phase::Aborted(reason) = &live.phase {
             return Err(WriteError::Aborted(reason.clone()));
         }
-        let keep = window.saturating_sub(wanted);
         let now = Instant::now();
         let until = match since {
             Some(since) => cut_laggards(&mut live, keep, since, now, stall),
             None => now,
         };
-        if live
-            .places()
-            .filter_map(|place| place.needs())
-            .next()
-            .is_none()
-        {
-            live.abort(AbortReason::Abandoned);
-            drop(live);
-            self.inner.grew.notify_waiters();
-            return Err(WriteError::Aborted(AbortReason::Abandoned));
+        let is_read = live.places().any(|place| place.needs().is_some());
+        if is_read {
+            live.trim(keep);
         }
-        live.trim(keep);
-        let free = live.held() <= keep;
-        drop(live);
-        if free {
+        if live.held() <= keep && (is_read || live.from_start()) {
             return Ok(Room::Free);
         }
-        Ok(Room::Full(until))
+        if is_read {
+            return Ok(Room::Full(until));
+        }
+        // Those who waited for the header may not have come to read yet. Once somebody has, or the start is lost, the
+        // last one to leave takes the body along.
+        let deadline = since.unwrap_or(now) + stall;
+        if live.from_start() && !live.was_read() && now < deadline {
+            return Ok(Room::Full(deadline));
+        }
+        live.abort(AbortReason::Abandoned);
+        drop(live);
+        self.inner.grew.notify_waiters();
+        Err(WriteError::Aborted(AbortReason::Abandoned))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use anypop_cache::time::Timestamp;
 use foldhash::fast::RandomState;
 
 use super::site::SiteClocks;
-use super::{PurgeScope, Target};
+use super::{PurgeScope, PurgeSeq, Target, Verdict};
 
 /// How many clocks are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,28 +29,81 @@ impl Default for PurgeLimits {
 /// The last hard and the last soft purge of a scope; 0 for never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Clock {
-    pub(super) hard: u64,
-    pub(super) soft: u64,
+    hard: u64,
+    soft: u64,
+    /// When the soft one was.
+    soft_at: Timestamp,
 }
 
 impl Clock {
-    pub(super) fn at(seq: u64, soft: bool) -> Self {
+    pub(super) fn at(seq: u64, soft: bool, now: Timestamp) -> Self {
         if soft {
-            Self { hard: 0, soft: seq }
+            Self {
+                hard: 0,
+                soft: seq,
+                soft_at: now,
+            }
         } else {
-            Self { hard: seq, soft: 0 }
+            Self {
+                hard: seq,
+                ..Self::default()
+            }
         }
     }
 
     /// Takes over what the other has later.
     pub(super) fn merge(&mut self, other: Self) {
         self.hard = self.hard.max(other.hard);
-        self.soft = self.soft.max(other.soft);
+        if other.soft > self.soft {
+            self.soft = other.soft;
+            self.soft_at = other.soft_at;
+        }
     }
 
     /// The later of both.
     pub(super) fn last(self) -> u64 {
         self.hard.max(self.soft)
+    }
+
+    /// Whether it shows a hard purge.
+    pub(super) fn is_hard(self) -> bool {
+        self.hard > 0
+    }
+}
+
+/// What the clocks of an object's scopes say together.
+pub(super) struct Reading {
+    began: u64,
+    verdict: Verdict,
+}
+
+impl Reading {
+    pub(super) fn new(began: PurgeSeq) -> Self {
+        Self {
+            began: began.0,
+            verdict: Verdict::Valid,
+        }
+    }
+
+    /// Takes one more scope into account.
+    pub(super) fn note(&mut self, clock: Clock) {
+        if clock.hard > self.began {
+            self.verdict = Verdict::Gone;
+        } else if clock.soft > self.began {
+            self.verdict = match self.verdict {
+                Verdict::Gone => Verdict::Gone,
+                Verdict::Valid => Verdict::Stale {
+                    since: clock.soft_at,
+                },
+                Verdict::Stale { since } => Verdict::Stale {
+                    since: since.min(clock.soft_at),
+                },
+            };
+        }
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        self.verdict
     }
 }
 
@@ -86,7 +140,7 @@ impl Clocks {
         let site = match scope {
             PurgeScope::Everything => {
                 self.everything.merge(clock);
-                if clock.hard > 0 {
+                if clock.is_hard() {
                     // Later than all of them.
                     self.sites.clear();
                     self.total = 0;
@@ -117,13 +171,14 @@ impl Clocks {
         }
     }
 
-    /// The latest clocks among a target's scopes.
-    pub(super) fn read(&self, target: &Target<'_>) -> Clock {
-        let mut clock = self.everything;
+    /// Judges a target whose fill began at `began`.
+    pub(super) fn read(&self, began: PurgeSeq, target: &Target<'_>) -> Verdict {
+        let mut reading = Reading::new(began);
+        reading.note(self.everything);
         if let Some(site) = self.sites.get(target.site) {
-            site.read(target, &self.hasher, &mut clock);
+            site.read(target, &self.hasher, &mut reading);
         }
-        clock
+        reading.verdict()
     }
 
     /// Makes room: folds the older half of the site that has most, or, where all have few, the older half of the sites.

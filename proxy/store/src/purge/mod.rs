@@ -21,6 +21,7 @@ mod site;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anypop_cache::tags::{Tag, TagHash};
+use anypop_cache::time::Timestamp;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +101,10 @@ pub enum Verdict {
     /// Not purged.
     Valid,
     /// Purged softly.
-    Stale,
+    Stale {
+        /// When: the earliest soft purge that is known to have hit it.
+        since: Timestamp,
+    },
     /// Purged.
     Gone,
 }
@@ -122,12 +126,20 @@ pub struct Target<'a> {
 
 /// When an object was last checked, and what was found.
 #[derive(Debug)]
-pub struct Checked(AtomicU64);
+pub struct Checked {
+    /// The sequence at that time, and in the lowest bit whether it was stale.
+    seq: AtomicU64,
+    /// Since when it is stale, in milliseconds since the epoch.
+    stale_since: AtomicU64,
+}
 
 impl Checked {
     /// Not since its fill began.
     pub fn new(began: PurgeSeq) -> Self {
-        Self(AtomicU64::new(began.0 << 1))
+        Self {
+            seq: AtomicU64::new(began.0 << 1),
+            stale_since: AtomicU64::new(u64::MAX),
+        }
     }
 }
 
@@ -153,12 +165,12 @@ impl Purges {
     }
 
     /// Applies a purge. When this returns, no lookup anywhere finds what it hits.
-    pub fn apply(&self, request: &PurgeRequest) -> PurgeSeq {
+    pub fn apply(&self, request: &PurgeRequest, now: Timestamp) -> PurgeSeq {
         let mut clocks = self.clocks.write();
         // The lock makes purges take turns, so they are published in their order.
         let seq = self.latest.load(Ordering::Relaxed) + 1;
         // A journal's append belongs here: before the clock turns, and so before anybody hears of success.
-        clocks.turn(&request.scope, Clock::at(seq, request.soft));
+        clocks.turn(&request.scope, Clock::at(seq, request.soft, now));
         self.latest.store(seq, Ordering::Release);
         PurgeSeq(seq)
     }
@@ -172,33 +184,41 @@ impl Purges {
     ) -> Verdict {
         // Read before the clocks: a purge in between is noticed again by the next check.
         let latest = self.latest.load(Ordering::Acquire);
-        let last = checked.0.load(Ordering::Relaxed);
+        let last = checked.seq.load(Ordering::Acquire);
         if last >> 1 >= latest {
-            return if last & 1 == 1 {
-                Verdict::Stale
-            } else {
+            return if last & 1 == 0 {
                 Verdict::Valid
+            } else {
+                let since = checked.stale_since.load(Ordering::Relaxed);
+                Verdict::Stale {
+                    since: Timestamp::from_millis(since),
+                }
             };
         }
-        let verdict = self.examine(began, &target());
-        match verdict {
-            Verdict::Valid => checked.0.store(latest << 1, Ordering::Relaxed),
-            Verdict::Stale => checked.0.store(latest << 1 | 1, Ordering::Relaxed),
-            Verdict::Gone => {}
+        match self.examine(began, &target()) {
+            Verdict::Valid => {
+                checked.seq.store(latest << 1, Ordering::Release);
+                Verdict::Valid
+            }
+            Verdict::Stale { since } => {
+                // Another soft purge does not make it any fresher.
+                let since = since.as_millis();
+                let since = checked
+                    .stale_since
+                    .fetch_min(since, Ordering::Relaxed)
+                    .min(since);
+                checked.seq.store(latest << 1 | 1, Ordering::Release);
+                Verdict::Stale {
+                    since: Timestamp::from_millis(since),
+                }
+            }
+            Verdict::Gone => Verdict::Gone,
         }
-        verdict
     }
 
     /// Checks without the memory of earlier checks.
     pub fn examine(&self, began: PurgeSeq, target: &Target<'_>) -> Verdict {
-        let clock = self.clocks.read().read(target);
-        if clock.hard > began.0 {
-            Verdict::Gone
-        } else if clock.soft > began.0 {
-            Verdict::Stale
-        } else {
-            Verdict::Valid
-        }
+        self.clocks.read().read(began, target)
     }
 
     /// Number of clocks kept.

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use anypop_cache::tags::TagHash;
 use foldhash::fast::RandomState;
 
-use super::clocks::Clock;
+use super::clocks::{Clock, Reading};
 use super::{PurgeScope, Target};
 
 #[derive(Default)]
@@ -40,7 +40,7 @@ impl SiteClocks {
             PurgeScope::Everything => {}
             PurgeScope::Site { .. } => {
                 self.own.merge(clock);
-                if clock.hard > 0 {
+                if clock.is_hard() {
                     // Later than all of them.
                     *self = Self {
                         own: self.own,
@@ -56,7 +56,7 @@ impl SiteClocks {
             PurgeScope::Host { host, .. } => {
                 let host = self.host(host);
                 host.own.merge(clock);
-                if clock.hard > 0 {
+                if clock.is_hard() {
                     let cleared = host.urls.len() + host.prefixes.len();
                     *host = HostClocks {
                         own: host.own,
@@ -92,28 +92,28 @@ impl SiteClocks {
         self.hosts.entry(host.into()).or_default()
     }
 
-    pub(super) fn read(&self, target: &Target<'_>, hasher: &RandomState, clock: &mut Clock) {
-        clock.merge(self.own);
+    pub(super) fn read(&self, target: &Target<'_>, hasher: &RandomState, reading: &mut Reading) {
+        reading.note(self.own);
         if !target.tags.is_empty() {
-            clock.merge(self.tagged);
+            reading.note(self.tagged);
             if !self.tags.is_empty() {
                 target
                     .tags
                     .iter()
                     .filter_map(|tag| self.tags.get(tag))
-                    .for_each(|tag| clock.merge(*tag));
+                    .for_each(|tag| reading.note(*tag));
             }
         }
         let Some(host) = self.hosts.get(target.host) else {
             return;
         };
-        clock.merge(host.own);
+        reading.note(host.own);
         if !host.urls.is_empty()
             && let Some(url) = host.urls.get(&hasher.hash_one((target.path, target.query)))
         {
-            clock.merge(*url);
+            reading.note(*url);
         }
-        host.read_prefixes(target.path.as_bytes(), clock);
+        host.read_prefixes(target.path.as_bytes(), reading);
     }
 
     /// All clocks of the site in one.
@@ -188,11 +188,11 @@ fn keep_or_merge(clock: Clock, limit: u64, wider: &mut Clock) -> bool {
 }
 
 impl HostClocks {
-    /// Merges the clocks of all prefixes of a path.
+    /// Notes the clocks of all prefixes of a path.
     ///
     /// The greatest prefix that is not greater than the path is either a prefix of it, or shares with it all that a
     /// shorter one can: go on below that.
-    fn read_prefixes(&self, path: &[u8], clock: &mut Clock) {
+    fn read_prefixes(&self, path: &[u8], reading: &mut Reading) {
         let mut path = path;
         while let Some((prefix, found)) = self
             .prefixes
@@ -201,7 +201,7 @@ impl HostClocks {
         {
             let common = prefix.iter().zip(path).take_while(|(a, b)| a == b).count();
             let shorter = if common == prefix.len() {
-                clock.merge(*found);
+                reading.note(*found);
                 common.checked_sub(1)
             } else {
                 Some(common)
