@@ -42,7 +42,8 @@ impl Forward {
     }
 }
 
-/// One member of the field. Start with [`CacheStatus::hit`], [`CacheStatus::forward`] or, for answers made without either, [`CacheStatus::new`].
+/// One member of the field. Start with [`CacheStatus::hit`], [`CacheStatus::forward`] or, for
+/// answers made without either, [`CacheStatus::new`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct CacheStatus<'a> {
@@ -78,13 +79,15 @@ impl<'a> CacheStatus<'a> {
         }
     }
 
-    /// The status that came from the origin, where it differs from the one sent (§2.3); only after [`CacheStatus::forward`].
+    /// The status that came from the origin, where it differs from the one sent (§2.3); only after
+    /// [`CacheStatus::forward`].
     pub fn forward_status(mut self, status: StatusCode) -> Self {
         self.fwd_status = Some(status.as_u16());
         self
     }
 
-    /// The rest of the lifetime in seconds, negative if stale (§2.4): [`crate::freshness::Clock::ttl_seconds`].
+    /// The rest of the lifetime in seconds, negative if stale (§2.4):
+    /// [`crate::freshness::Clock::ttl_seconds`].
     pub fn ttl(mut self, seconds: i64) -> Self {
         self.ttl = Some(seconds);
         self

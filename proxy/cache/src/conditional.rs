@@ -1,5 +1,5 @@
-//! Conditional requests: those of clients against a stored response (RFC 9110 §13, RFC 9111 §4.3.2), and those of this cache to
-//! the origin (RFC 9111 §4.3.1).
+//! Conditional requests: those of clients against a stored response (RFC 9110 §13, RFC 9111
+//! §4.3.2), and those of this cache to the origin (RFC 9111 §4.3.1).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
@@ -21,11 +21,13 @@ pub enum Outcome {
     PreconditionFailed,
 }
 
-/// Evaluates the conditions of a GET or HEAD against a stored or just fetched response with a 2xx status, in the order of RFC 9110 §13.2.2. Call it
-/// only if the response without conditions would be a 2xx (§13.2.1); `If-Range` is [`crate::range::if_range`]'s.
+/// Evaluates the conditions of a GET or HEAD against a stored or just fetched response with a 2xx
+/// status, in the order of RFC 9110 §13.2.2. Call it only if the response without conditions would
+/// be a 2xx (§13.2.1); `If-Range` is [`crate::range::if_range`]'s.
 ///
-/// RFC 9111 §4.3.2 leaves `If-Match` and `If-Unmodified-Since` to origins. A gateway is the origin to its clients (RFC 9110 §3.7), so
-/// they are evaluated here too. Dates that are none, and repeated date fields, are ignored.
+/// RFC 9111 §4.3.2 leaves `If-Match` and `If-Unmodified-Since` to origins. A gateway is the origin
+/// to its clients (RFC 9110 §3.7), so they are evaluated here too. Dates that are none, and
+/// repeated date fields, are ignored.
 #[must_use]
 pub fn evaluate(
     method: &Method,
@@ -54,7 +56,8 @@ pub fn evaluate(
         };
     }
     if reads && let Some(since) = date(header::IF_MODIFIED_SINCE) {
-        // Without Last-Modified the Date counts, and without that the time of receipt (RFC 9111 §4.3.2).
+        // Without Last-Modified the Date counts, and without that the time of receipt (RFC 9111
+        // §4.3.2).
         if stored.last_modified.unwrap_or(stored.date.floor_to_secs()) <= since {
             return Outcome::NotModified;
         }
@@ -77,8 +80,9 @@ const CONDITIONS: [HeaderName; 4] = [
 
 /// Removes the client's conditions from a request to the origin.
 ///
-/// A fill is for everybody, so it must bring the whole response: what the client asked is then [`evaluate`]d against that. Used on a miss, and
-/// before [`set_validation`], since a validator of the client's says nothing about what is stored here.
+/// A fill is for everybody, so it must bring the whole response: what the client asked is then
+/// [`evaluate`]d against that. Used on a miss, and before [`set_validation`], since a validator of
+/// the client's says nothing about what is stored here.
 pub fn strip_conditions(request: &mut HeaderMap) {
     for name in &CONDITIONS {
         request.remove(name);
@@ -86,11 +90,13 @@ pub fn strip_conditions(request: &mut HeaderMap) {
     request.remove(header::IF_RANGE);
 }
 
-/// Turns a request to the origin into the validation of stored responses (RFC 9111 §4.3.1); returns whether there is anything to validate by.
+/// Turns a request to the origin into the validation of stored responses (RFC 9111 §4.3.1); returns
+/// whether there is anything to validate by.
 ///
-/// `stored` are the headers of the candidates: the one selected, or all variants of the key, of which a 304 then selects one by its
-/// entity tag ([`crate::update::select`]). `If-None-Match` lists their entity tags as they came; `If-Modified-Since` is the first one's
-/// `Last-Modified` as it came. The client's own conditions, its `Range` and `If-Range` go.
+/// `stored` are the headers of the candidates: the one selected, or all variants of the key, of
+/// which a 304 then selects one by its entity tag ([`crate::update::select`]). `If-None-Match`
+/// lists their entity tags as they came; `If-Modified-Since` is the first one's `Last-Modified` as
+/// it came. The client's own conditions, its `Range` and `If-Range` go.
 pub fn set_validation<'s>(
     request: &mut HeaderMap,
     stored: impl IntoIterator<Item = &'s HeaderMap>,
@@ -124,11 +130,13 @@ pub fn set_validation<'s>(
     any
 }
 
-/// Turns a request to the origin into one for what is missing of a stored, incomplete representation (RFC 9111 §3.4); returns whether that
-/// can be done, and else leaves the request unconditional and whole.
+/// Turns a request to the origin into one for what is missing of a stored, incomplete
+/// representation (RFC 9111 §3.4); returns whether that can be done, and else leaves the request
+/// unconditional and whole.
 ///
-/// `missing` lies within the whole of `complete` bytes. `If-Range` makes sure that the part that comes fits: without a strong entity tag
-/// nothing could be combined anyway ([`crate::partial::may_combine`]), so the whole is asked for.
+/// `missing` lies within the whole of `complete` bytes. `If-Range` makes sure that the part that
+/// comes fits: without a strong entity tag nothing could be combined anyway
+/// ([`crate::partial::may_combine`]), so the whole is asked for.
 pub fn set_completion(
     request: &mut HeaderMap,
     stored: &Validators,
@@ -153,7 +161,8 @@ pub fn set_completion(
     true
 }
 
-/// The stored `ETag` if it can stand in a list without spoiling it: a valid tag, or one that at least has no comma nor quote.
+/// The stored `ETag` if it can stand in a list without spoiling it: a valid tag, or one that at
+/// least has no comma nor quote.
 fn sendable_tag(headers: &HeaderMap) -> Option<&[u8]> {
     let value = list::trim(headers.get(header::ETAG)?.as_bytes());
     let harmless = !value.is_empty()
@@ -162,9 +171,10 @@ fn sendable_tag(headers: &HeaderMap) -> Option<&[u8]> {
     (ETag::parse(value).is_some() || harmless).then_some(value)
 }
 
-/// The fields of a 304 made from a stored response (RFC 9110 §15.4.5): those that a 200 would have had and that guide a cache, plus
-/// `Last-Modified` where there is no `ETag`, targeted fields for caches downstream, and what browsers check on every
-/// response (CORS). `Age` and `Cache-Status` are the caller's.
+/// The fields of a 304 made from a stored response (RFC 9110 §15.4.5): those that a 200 would have
+/// had and that guide a cache, plus `Last-Modified` where there is no `ETag`, targeted fields for
+/// caches downstream, and what browsers check on every response (CORS). `Age` and `Cache-Status`
+/// are the caller's.
 #[must_use]
 pub fn not_modified_headers(stored: &HeaderMap) -> HeaderMap {
     const KEPT: [HeaderName; 7] = [

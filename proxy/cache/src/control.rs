@@ -45,7 +45,8 @@ pub struct Control {
     pub date: Timestamp,
     /// `Last-Modified`, if valid.
     pub last_modified: Option<Timestamp>,
-    /// `Age`, if valid (RFC 9111 §5.1: of a list the first member counts, an invalid field is ignored).
+    /// `Age`, if valid (RFC 9111 §5.1: of a list the first member counts, an invalid field is
+    /// ignored).
     pub age: Duration,
 }
 

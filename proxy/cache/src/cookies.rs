@@ -4,8 +4,9 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::list::trim;
 
-/// The values of the cookies named `name` in all `Cookie` lines, joined by `;` if there are several; `None` if there is none. Names are
-/// compared byte by byte. A value cannot hold a `;`, so different cookies never give the same result.
+/// The values of the cookies named `name` in all `Cookie` lines, joined by `;` if there are
+/// several; `None` if there is none. Names are compared byte by byte. A value cannot hold a `;`, so
+/// different cookies never give the same result.
 #[must_use]
 pub fn value(request: &HeaderMap, name: &str) -> Option<Vec<u8>> {
     let mut found: Option<Vec<u8>> = None;

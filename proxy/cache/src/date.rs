@@ -1,8 +1,9 @@
 //! HTTP dates, strictly: the three forms of RFC 9110 §5.6.7 and nothing else.
 //!
-//! A cache that reads a broken date leniently extends somebody's lifetime by guessing. Everything that is not exactly one of the
-//! three forms (wrong case, wrong weekday, missing `GMT`, a day that does not exist, extra spaces) is no date; what that means is the
-//! caller's: an invalid `Expires` has expired (RFC 9111 §5.3), an invalid `If-Modified-Since` is ignored.
+//! A cache that reads a broken date leniently extends somebody's lifetime by guessing. Everything
+//! that is not exactly one of the three forms (wrong case, wrong weekday, missing `GMT`, a day that
+//! does not exist, extra spaces) is no date; what that means is the caller's: an invalid `Expires`
+//! has expired (RFC 9111 §5.3), an invalid `If-Modified-Since` is ignored.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -24,8 +25,9 @@ const MONTHS: [&[u8]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 
-/// Parses an HTTP date. `now` resolves the two-digit year of the RFC 850 form: a year that would lie more than 50 years ahead is the
-/// most recent past year with those digits. Dates before 1970 are valid and become [`Timestamp::EPOCH`].
+/// Parses an HTTP date. `now` resolves the two-digit year of the RFC 850 form: a year that would
+/// lie more than 50 years ahead is the most recent past year with those digits. Dates before 1970
+/// are valid and become [`Timestamp::EPOCH`].
 #[must_use]
 pub fn parse(value: &[u8], now: Timestamp) -> Option<Timestamp> {
     imf_fixdate(value)
@@ -33,7 +35,8 @@ pub fn parse(value: &[u8], now: Timestamp) -> Option<Timestamp> {
         .or_else(|| asctime(value))
 }
 
-/// Parses a field that may occur once: `None` if it is absent, `Some(None)` if it is repeated or no date.
+/// Parses a field that may occur once: `None` if it is absent, `Some(None)` if it is repeated or no
+/// date.
 #[must_use]
 pub fn parse_field(
     headers: &http::HeaderMap,
@@ -58,7 +61,8 @@ pub fn format(time: Timestamp) -> String {
 /// [`format`] as a field value.
 #[must_use]
 pub fn header_value(time: Timestamp) -> HeaderValue {
-    // An IMF-fixdate is ASCII letters, digits, spaces, commas and colons, so the conversion cannot fail.
+    // An IMF-fixdate is ASCII letters, digits, spaces, commas and colons, so the conversion cannot
+    // fail.
     HeaderValue::try_from(format(time))
         .unwrap_or_else(|_| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
 }
@@ -149,7 +153,8 @@ fn digits(v: &[u8]) -> Option<i64> {
     })
 }
 
-/// `month` counts from 0, `weekday` from Monday = 0; all numbers have at most four digits, so that nothing here can overflow.
+/// `month` counts from 0, `weekday` from Monday = 0; all numbers have at most four digits, so that
+/// nothing here can overflow.
 fn assemble(year: i64, month: i64, day: i64, clock: &[u8], weekday: i64) -> Option<Timestamp> {
     if clock.len() != 8 || *clock.get(2)? != b':' || *clock.get(5)? != b':' {
         return None;

@@ -1,14 +1,16 @@
 //! `Cache-Control` of requests and responses (RFC 9111 §5.2), and `Pragma` (§5.4).
 //!
-//! Reading is tolerant about list syntax and strict about meaning. Where a field contradicts itself or is broken, the reading that
-//! reuses less wins:
-//! - A freshness directive whose argument is missing, negative, fractional or otherwise no delta-seconds counts as 0: the response is
-//!   stale at once (§4.2.1 encourages that). Larger numbers than 2^31 are 2^31 (§1.2.2).
-//! - The same freshness directive twice: the smaller value counts (§4.2.1 allows "the first or stale"; the smaller of both is never
-//!   staler than that and never fresher than the first).
-//! - `no-cache="a, b"` and `private="a, b"` (qualified forms, §5.2.2.4 and §5.2.2.7): the named fields are not stored, so that they
-//!   can be neither reused without validation nor shared; the rest is handled as if the directive were absent. A qualified form
-//!   whose argument is no list of field names counts as the unqualified form.
+//! Reading is tolerant about list syntax and strict about meaning. Where a field contradicts itself
+//! or is broken, the reading that reuses less wins:
+//! - A freshness directive whose argument is missing, negative, fractional or otherwise no
+//!   delta-seconds counts as 0: the response is stale at once (§4.2.1 encourages that). Larger
+//!   numbers than 2^31 are 2^31 (§1.2.2).
+//! - The same freshness directive twice: the smaller value counts (§4.2.1 allows "the first or
+//!   stale"; the smaller of both is never staler than that and never fresher than the first).
+//! - `no-cache="a, b"` and `private="a, b"` (qualified forms, §5.2.2.4 and §5.2.2.7): the named
+//!   fields are not stored, so that they can be neither reused without validation nor shared; the
+//!   rest is handled as if the directive were absent. A qualified form whose argument is no list of
+//!   field names counts as the unqualified form.
 //! - A quoted string that never ends hides what follows it, so the field counts as `no-cache` too.
 
 use std::time::Duration;
@@ -52,7 +54,8 @@ impl Qualified {
         }
     }
 
-    /// Takes a further occurrence with its argument: `None` for none, `Some(None)` for one that is no list of field names.
+    /// Takes a further occurrence with its argument: `None` for none, `Some(None)` for one that is
+    /// no list of field names.
     pub(crate) fn add(&mut self, argument: Option<Option<FieldNames>>) {
         match (argument, &mut *self) {
             (Some(Some(names)), Self::Absent) => *self = Self::Fields(names),
@@ -63,7 +66,8 @@ impl Qualified {
     }
 }
 
-/// What a response says about its caching, from `Cache-Control` or from a targeted field (RFC 9213).
+/// What a response says about its caching, from `Cache-Control` or from a targeted field (RFC
+/// 9213).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseDirectives {
     /// Fresh for this long in any cache (§5.2.2.1).
@@ -151,7 +155,8 @@ impl ResponseDirectives {
         } else if is("no-transform") {
             self.no_transform = true;
         } else if is("public") {
-            // Only directives that permit something need a clean form; those above restrict, whatever hangs behind them.
+            // Only directives that permit something need a clean form; those above restrict,
+            // whatever hangs behind them.
             self.public |= !matches!(argument, Argument::Broken);
         } else if is("immutable") {
             self.immutable |= !matches!(argument, Argument::Broken);
@@ -177,7 +182,8 @@ pub struct RequestDirectives {
     pub min_fresh: Option<Duration>,
     /// Stale is fine up to here; a broken argument permits nothing.
     pub max_stale: Option<MaxStale>,
-    /// Stale is fine up to here if the origin fails (RFC 5861 §4); a broken argument permits nothing.
+    /// Stale is fine up to here if the origin fails (RFC 5861 §4); a broken argument permits
+    /// nothing.
     pub stale_if_error: Option<Duration>,
     /// Not without validation; also `Pragma: no-cache` in a request without `Cache-Control` (§5.4).
     pub no_cache: bool,

@@ -35,15 +35,15 @@ impl Coding {
     }
 }
 
-/// A normalised `Accept-Encoding`: the site's codings that the client accepts, in the site's order. With n codings there are at most 2^(n+1)
-/// values, whatever clients send.
+/// A normalised `Accept-Encoding`: the site's codings that the client accepts, in the site's order.
+/// With n codings there are at most 2^(n+1) values, whatever clients send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptEncoding(String);
 
 impl AcceptEncoding {
-    /// Reduces the field to `codings`, best first. A coding counts unless its weight is 0; `*` stands for all that are not named. A
-    /// request without the field gets `identity`, since a client that says nothing rarely decodes anything. A weight that cannot be
-    /// read counts as 0.
+    /// Reduces the field to `codings`, best first. A coding counts unless its weight is 0; `*`
+    /// stands for all that are not named. A request without the field gets `identity`, since a
+    /// client that says nothing rarely decodes anything. A weight that cannot be read counts as 0.
     #[must_use]
     pub fn normalise(request: &HeaderMap, codings: &[Coding]) -> Self {
         let mut named: SmallVec<[(&[u8], bool); 8]> = SmallVec::new();

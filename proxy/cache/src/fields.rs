@@ -30,8 +30,9 @@ pub const PROXY_ONLY: [HeaderName; 3] = [
     header::PROXY_AUTHORIZATION,
 ];
 
-/// Fields that `Connection` cannot name away. They concern everybody on the way (RFC 9110 §7.6.1 forbids naming them), and who could
-/// remove them could reframe a message or make a private response public.
+/// Fields that `Connection` cannot name away. They concern everybody on the way (RFC 9110 §7.6.1
+/// forbids naming them), and who could remove them could reframe a message or make a private
+/// response public.
 const PROTECTED: [HeaderName; 14] = [
     header::HOST,
     header::CONTENT_LENGTH,
@@ -61,8 +62,9 @@ pub fn connection_named(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
         .collect()
 }
 
-/// Removes what must not be forwarded, from a request or a response: hop-by-hop fields, those that `Connection` names, and
-/// those for proxies only. Who passes an upgrade or `TE: trailers` on puts these back.
+/// Removes what must not be forwarded, from a request or a response: hop-by-hop fields, those that
+/// `Connection` names, and those for proxies only. Who passes an upgrade or `TE: trailers` on puts
+/// these back.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in connection_named(headers) {
         headers.remove(&name);
@@ -72,10 +74,12 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a response's header what is stored of it: [`strip_hop_by_hop`], without `Age` (it is in [`crate::freshness::Clock`]), without the fields of
-/// qualified `no-cache` and `private`, without `Set-Cookie` unless it is stored, and with a `Date` (RFC 9110 §6.6.1).
+/// Makes a response's header what is stored of it: [`strip_hop_by_hop`], without `Age` (it is in
+/// [`crate::freshness::Clock`]), without the fields of qualified `no-cache` and `private`, without
+/// `Set-Cookie` unless it is stored, and with a `Date` (RFC 9110 §6.6.1).
 ///
-/// The field meant for anypop alone stays, so that a later validation can judge the response again; [`strip_for_client`] removes it.
+/// The field meant for anypop alone stays, so that a later validation can judge the response again;
+/// [`strip_for_client`] removes it.
 pub fn prepare_for_storage(
     headers: &mut HeaderMap,
     control: &Control,
@@ -106,13 +110,15 @@ pub fn prepare_for_storage(
     }
 }
 
-/// Removes what is consumed here: the targeted field meant for anypop, and the tag fields ([`crate::tags`]).
+/// Removes what is consumed here: the targeted field meant for anypop, and the tag fields
+/// ([`crate::tags`]).
 pub fn strip_for_client(headers: &mut HeaderMap) {
     headers.remove(targeted::ANYPOP_CACHE_CONTROL);
     crate::tags::strip(headers);
 }
 
-/// Gives clients a lifetime of their own: `max-age` in place of every other freshness in `Cache-Control` and `Expires`; other directives stay.
+/// Gives clients a lifetime of their own: `max-age` in place of every other freshness in
+/// `Cache-Control` and `Expires`; other directives stay.
 ///
 /// Browsers count `Age` against it, so `age` (what is sent as `Age`) is added. Whole seconds.
 pub fn set_browser_ttl(headers: &mut HeaderMap, ttl: Duration, age: Duration) {

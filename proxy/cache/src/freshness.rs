@@ -1,4 +1,5 @@
-//! How long a response is fresh, how old it is, and whether it may answer a request (RFC 9111 §4.2, RFC 5861).
+//! How long a response is fresh, how old it is, and whether it may answer a request (RFC 9111 §4.2,
+//! RFC 5861).
 
 use std::time::Duration;
 
@@ -42,12 +43,14 @@ pub struct Lifetime {
     pub fresh_for: Duration,
     /// Where that came from.
     pub source: Source,
-    /// May be served while it is validated, this long past its freshness.
+    /// May be served while it is validated, this long past its freshness; zero where the origin
+    /// forbids it.
     pub stale_while_revalidate: Duration,
-    /// May be served when the origin fails, this long past its freshness.
+    /// May be served when the origin fails, this long past its freshness; zero where the origin
+    /// forbids it.
     pub stale_if_error: Duration,
-    /// Must not be served stale, whatever else permits it: `must-revalidate`, `proxy-revalidate`, and `s-maxage`, which implies it
-    /// (RFC 9111 §5.2.2.10).
+    /// No client may ask for it stale: `must-revalidate`, `proxy-revalidate`, and `s-maxage`, which
+    /// implies it (RFC 9111 §5.2.2.10).
     pub must_revalidate: bool,
     /// Must be validated at every use (`no-cache`).
     pub no_cache: bool,
@@ -55,9 +58,10 @@ pub struct Lifetime {
 
 /// The lifetime of a response under a policy (RFC 9111 §4.2.1).
 ///
-/// `s-maxage` implies `proxy-revalidate`; where the same field grants `stale-while-revalidate` or `stale-if-error` in so many words,
-/// that grant counts (and only it: the site's defaults do not), because the origin cannot have meant it to do nothing. An explicit
-/// `must-revalidate` or `proxy-revalidate` overrules every grant.
+/// `s-maxage` implies `proxy-revalidate`; where the same field grants `stale-while-revalidate` or
+/// `stale-if-error` in so many words, that grant counts (and only it: the site's defaults do not),
+/// because the origin cannot have meant it to do nothing. An explicit `must-revalidate` or
+/// `proxy-revalidate` overrules every grant.
 #[must_use]
 pub fn lifetime(status: StatusCode, control: &Control, policy: &Policy) -> Lifetime {
     let (fresh_for, source) = freshness_lifetime(status, control, policy);
@@ -73,21 +77,22 @@ pub fn lifetime(status: StatusCode, control: &Control, policy: &Policy) -> Lifet
         };
     }
     let said = &control.directives;
-    let implied = said.s_maxage.is_some();
+    let forbidden = said.must_revalidate || said.proxy_revalidate || said.no_cache.is_whole();
+    // A rule of the site takes the place of s-maxage, which then is not applicable (RFC 9111
+    // §4.2.4).
+    let implied = said.s_maxage.is_some() && policy.ttl.is_none();
     let grant = |explicit: Option<Duration>, default: Duration| match explicit {
+        _ if forbidden => Duration::ZERO,
         Some(granted) => granted,
         None if implied => Duration::ZERO,
         None => default,
     };
-    let stale_while_revalidate = grant(said.stale_while_revalidate, policy.stale_while_revalidate);
-    let stale_if_error = grant(said.stale_if_error, policy.stale_if_error);
-    let granted = said.stale_while_revalidate.is_some() || said.stale_if_error.is_some();
     Lifetime {
         fresh_for,
         source,
-        stale_while_revalidate,
-        stale_if_error,
-        must_revalidate: said.must_revalidate || said.proxy_revalidate || (implied && !granted),
+        stale_while_revalidate: grant(said.stale_while_revalidate, policy.stale_while_revalidate),
+        stale_if_error: grant(said.stale_if_error, policy.stale_if_error),
+        must_revalidate: forbidden || implied,
         no_cache: said.no_cache.is_whole(),
     }
 }
@@ -143,8 +148,8 @@ fn freshness_lifetime(
 
 /// The age of a response when it was received: `corrected_initial_age` of RFC 9111 §4.2.3.
 ///
-/// `requested` is when the request was sent, `received` when the response's header came. The apparent age is in whole seconds, since
-/// `Date` has no finer grain.
+/// `requested` is when the request was sent, `received` when the response's header came. The
+/// apparent age is in whole seconds, since `Date` has no finer grain.
 #[must_use]
 pub fn initial_age(control: &Control, requested: Timestamp, received: Timestamp) -> Duration {
     let apparent = received.floor_to_secs().since(control.date);
@@ -152,7 +157,8 @@ pub fn initial_age(control: &Control, requested: Timestamp, received: Timestamp)
     apparent.max(corrected)
 }
 
-/// When a stored response was received, how old it was, and how long it lasts: all that freshness needs.
+/// When a stored response was received, how old it was, and how long it lasts: all that freshness
+/// needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// When it was received or last validated.
@@ -212,7 +218,8 @@ impl Clock {
         self.age(now).as_secs().min(MAX_DELTA.into())
     }
 
-    /// The rest of the lifetime in seconds, negative when stale: the `ttl` of `Cache-Status` (RFC 9211 §2.4).
+    /// The rest of the lifetime in seconds, negative when stale: the `ttl` of `Cache-Status` (RFC
+    /// 9211 §2.4).
     #[must_use]
     pub fn ttl_seconds(&self, now: Timestamp) -> i64 {
         let signed = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
@@ -226,7 +233,8 @@ impl Clock {
             .plus(self.lifetime.fresh_for.saturating_sub(self.initial_age))
     }
 
-    /// How long it has been stale: `None` while fresh. A soft purge at `purged` makes it stale from that moment on.
+    /// How long it has been stale: `None` while fresh. A soft purge at `purged` makes it stale from
+    /// that moment on.
     #[must_use]
     pub fn staleness(&self, now: Timestamp, purged: Option<Timestamp>) -> Option<Duration> {
         let by_age = {
@@ -239,7 +247,8 @@ impl Clock {
 
     /// Whether the stored response may answer a request at `now` (RFC 9111 §4.2.4, §5.2.1).
     ///
-    /// `purged`: when it was purged softly, if it was. With [`Policy::ignore_client`] pass the default `request`.
+    /// `purged`: when it was purged softly, if it was. With [`Policy::ignore_client`] pass the
+    /// default `request`.
     #[must_use]
     pub fn evaluate(
         &self,
@@ -270,15 +279,17 @@ impl Clock {
         let stale = Freshness::MustRevalidate {
             because: Because::Stale,
         };
-        if life.must_revalidate || request.min_fresh.is_some() {
+        if request.min_fresh.is_some() {
             return stale;
         }
-        let client_takes = match request.max_stale {
-            Some(MaxStale::Any) => true,
-            Some(MaxStale::Within(limit)) => staleness <= limit,
-            None => false,
-        };
-        // A soft purge is the site's word that the content changed: no client may pass over it for longer than the site grants.
+        let client_takes = !life.must_revalidate
+            && match request.max_stale {
+                Some(MaxStale::Any) => true,
+                Some(MaxStale::Within(limit)) => staleness <= limit,
+                None => false,
+            };
+        // A soft purge is the site's word that the content changed: no client may pass over it for
+        // longer than the site grants.
         if client_takes && purged.is_none() {
             return Freshness::StaleServable { staleness };
         }
@@ -288,7 +299,8 @@ impl Clock {
         stale
     }
 
-    /// Whether it may answer at `now` because the origin failed ([`status::is_origin_error`], or no response at all; RFC 5861 §4).
+    /// Whether it may answer at `now` because the origin failed ([`status::is_origin_error`], or no
+    /// response at all; RFC 5861 §4).
     #[must_use]
     pub fn may_serve_on_error(
         &self,
@@ -297,12 +309,15 @@ impl Clock {
         purged: Option<Timestamp>,
     ) -> bool {
         let life = &self.lifetime;
-        if life.no_cache || life.must_revalidate {
+        if life.no_cache {
             return false;
         }
-        let grace = life
-            .stale_if_error
-            .max(request.stale_if_error.unwrap_or_default());
+        let client = if life.must_revalidate {
+            None
+        } else {
+            request.stale_if_error
+        };
+        let grace = life.stale_if_error.max(client.unwrap_or_default());
         self.staleness(now, purged)
             .is_none_or(|staleness| staleness < grace)
     }

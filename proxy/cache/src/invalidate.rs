@@ -17,7 +17,8 @@ pub struct Target {
     pub path_and_query: String,
 }
 
-/// Whether a method is safe (RFC 9110 §9.2.1, and those registered as safe since). Of an unknown one nobody knows, so it is not.
+/// Whether a method is safe (RFC 9110 §9.2.1, and those registered as safe since). Of an unknown
+/// one nobody knows, so it is not.
 #[must_use]
 pub fn is_safe(method: &Method) -> bool {
     matches!(
@@ -26,8 +27,9 @@ pub fn is_safe(method: &Method) -> bool {
     )
 }
 
-/// What to invalidate after a response with `status` to `method` on `request`: on success (2xx, 3xx) of an unsafe method the URI itself, and
-/// those in `Location` and `Content-Location` that have the same origin (RFC 9110 §4.3.1). Empty otherwise.
+/// What to invalidate after a response with `status` to `method` on `request`: on success (2xx,
+/// 3xx) of an unsafe method the URI itself, and those in `Location` and `Content-Location` that
+/// have the same origin (RFC 9110 §4.3.1). Empty otherwise.
 #[must_use]
 pub fn targets(
     method: &Method,

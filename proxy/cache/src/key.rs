@@ -1,8 +1,9 @@
 //! The cache key: what makes two requests the same.
 //!
-//! A [`CacheKey`] cannot be built without site, scheme and host, so no customer's key can meet another's. Its encoding gives every part its
-//! length, so that no choice of parts makes two keys equal that differ in a part; the hash is BLAKE3, so that nobody can construct
-//! two keys with one hash either.
+//! A [`CacheKey`] cannot be built without site, scheme and host, so no customer's key can meet
+//! another's. Its encoding gives every part its length, so that no choice of parts makes two keys
+//! equal that differ in a part; the hash is BLAKE3, so that nobody can construct two keys with one
+//! hash either.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -93,7 +94,8 @@ pub struct CacheKey {
     encoding: Arc<[u8]>,
     hash: KeyHash,
     scheme: Scheme,
-    /// Where the texts of site, host, path and query lie in the encoding; checked to be UTF-8 when built.
+    /// Where the texts of site, host, path and query lie in the encoding; checked to be UTF-8 when
+    /// built.
     texts: [(u32, u32); 4],
     has_query: bool,
 }
@@ -106,7 +108,8 @@ const VERSION: u8 = 1;
 pub struct InvalidKey;
 
 impl CacheKey {
-    /// Begins a key. `host` is the authority as the site knows it, with a port unless it is the scheme's default; it is lower-cased.
+    /// Begins a key. `host` is the authority as the site knows it, with a port unless it is the
+    /// scheme's default; it is lower-cased.
     #[must_use]
     pub fn builder(site: &str, scheme: Scheme, host: &str) -> KeyBuilder {
         let mut encoding = Vec::with_capacity(64 + site.len() + host.len());
@@ -206,7 +209,8 @@ impl Hash for CacheKey {
     }
 }
 
-/// The form for `key` in Cache-Status, which only an authorised debugger gets: it names everything that went in.
+/// The form for `key` in Cache-Status, which only an authorised debugger gets: it names everything
+/// that went in.
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -285,7 +289,8 @@ pub struct KeyBuilder {
 }
 
 impl KeyBuilder {
-    /// Adds the path and the query ([`crate::query::QueryRules::apply`]) as they are, byte by byte: `/%7Ea` and `/~a` are two keys.
+    /// Adds the path and the query ([`crate::query::QueryRules::apply`]) as they are, byte by byte:
+    /// `/%7Ea` and `/~a` are two keys.
     #[must_use]
     pub fn target(mut self, path: &str, query: Option<&str>) -> TargetedKey {
         let path = push(&mut self.encoding, path.as_bytes());
@@ -319,8 +324,8 @@ pub struct TargetedKey {
 }
 
 impl TargetedKey {
-    /// Adds a part; an absent value (`None`) and an empty one differ. The order of parts counts: add them in the order of the site's
-    /// document, not of the request.
+    /// Adds a part; an absent value (`None`) and an empty one differ. The order of parts counts:
+    /// add them in the order of the site's document, not of the request.
     #[must_use]
     pub fn extra(mut self, kind: ExtraKind, name: &[u8], value: Option<&[u8]>) -> Self {
         self.encoding.push(kind.code());
@@ -344,8 +349,9 @@ impl TargetedKey {
     }
 }
 
-/// Appends length and bytes; returns where the bytes lie. No part of a request comes near 4 GiB (the gate limits the header), and a
-/// longer one is cut to that, so that the encoding stays readable.
+/// Appends length and bytes; returns where the bytes lie. No part of a request comes near 4 GiB
+/// (the gate limits the header), and a longer one is cut to that, so that the encoding stays
+/// readable.
 fn push(encoding: &mut Vec<u8>, bytes: &[u8]) -> (u32, u32) {
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     encoding.extend_from_slice(&len.to_be_bytes());
@@ -438,6 +444,7 @@ fn decode(bytes: &[u8]) -> Option<CacheKey> {
         let (kind, name, value) = reader.extra()?;
         key = key.extra(kind, name, value);
     }
-    // Rebuilding is exact unless the bytes were not canonical: a host in capitals, a value marked absent.
+    // Rebuilding is exact unless the bytes were not canonical: a host in capitals, a value marked
+    // absent.
     (key.encoding == bytes).then(|| key.build())
 }

@@ -1,8 +1,10 @@
 //! Comma-separated lists (RFC 9110 §5.6.1) with quoted strings (§5.6.4), on bytes.
 
-/// The elements of one field line: split at commas outside quoted strings, trimmed, empty elements skipped.
+/// The elements of one field line: split at commas outside quoted strings, trimmed, empty elements
+/// skipped.
 ///
-/// A quoted string that never ends swallows the rest of the line; [`Elements::unterminated`] tells so after the last element.
+/// A quoted string that never ends swallows the rest of the line; [`Elements::unterminated`] tells
+/// so after the last element.
 #[derive(Debug, Clone)]
 pub struct Elements<'a> {
     rest: &'a [u8],
@@ -71,8 +73,8 @@ pub fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The inside of a quoted string without escapes; `None` if `bytes` is not exactly one quoted string or has an escape, which no
-/// field that this crate reads needs.
+/// The inside of a quoted string without escapes; `None` if `bytes` is not exactly one quoted
+/// string or has an escape, which no field that this crate reads needs.
 #[must_use]
 pub fn unquote(bytes: &[u8]) -> Option<&[u8]> {
     match bytes {

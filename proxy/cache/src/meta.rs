@@ -5,14 +5,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::Control;
 use crate::freshness::{self, Clock};
-use crate::partial::RangeSet;
+use crate::partial::Partial;
 use crate::policy::Policy;
+use crate::range::ContentRange;
 use crate::tags::{TagHashes, Tags};
 use crate::time::Timestamp;
 use crate::validators::Validators;
-use crate::vary::{Normalise, VaryKey, VaryNames};
+use crate::vary::{Normalise, Vary, VaryKey, VaryNames};
 
-/// How long a body is, as far as the header says. A body that does not arrive whole is not stored (RFC 9111 §3.3).
+/// How long a body is, as far as the header says. A body that does not arrive whole is not stored
+/// (RFC 9111 §3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BodyLength {
     /// This many bytes.
@@ -22,8 +24,8 @@ pub enum BodyLength {
 }
 
 impl BodyLength {
-    /// Of a response to `method`; `None` if its `Content-Length` cannot be: repeated with other values, or no number. Such a response is not to be
-    /// used at all (RFC 9110 §8.6).
+    /// Of a response to `method`; `None` if its `Content-Length` cannot be: repeated with other
+    /// values, or no number. Such a response is not to be used at all (RFC 9110 §8.6).
     #[must_use]
     pub fn of(method: &Method, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         let bodiless = method == Method::HEAD
@@ -65,15 +67,6 @@ impl BodyLength {
             Self::Unknown => None,
         }
     }
-}
-
-/// The parts of a representation that is not whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partial {
-    /// The length of the whole.
-    pub complete: u64,
-    /// The bytes that are stored.
-    pub stored: RangeSet,
 }
 
 /// What the store keeps of a response besides header and body.
@@ -123,7 +116,8 @@ pub struct Receipt<'a> {
 }
 
 impl StoredMeta {
-    /// The meta of a response to GET that [`crate::storability::decide`] let pass. `None` if its `Vary` is `*` or its length is contradictory.
+    /// The meta of a response to GET that [`crate::storability::decide`] let pass. `None` if its
+    /// `Vary` is `*` or its length is contradictory.
     #[must_use]
     pub fn new(
         receipt: &Receipt<'_>,
@@ -141,15 +135,13 @@ impl StoredMeta {
             received,
             purge_seq,
         } = receipt;
-        let crate::vary::Vary::Fields(vary) = crate::vary::Vary::parse(response) else {
+        let Vary::Fields(vary) = Vary::parse(response) else {
             return None;
         };
         let vary_key = VaryKey::new(&vary, request, normalise);
         let partial = if status == StatusCode::PARTIAL_CONTENT {
-            let (range, complete) = crate::range::ContentRange::part(response)?;
-            let mut stored = RangeSet::new();
-            stored.insert(range);
-            Some(Partial { complete, stored })
+            let (range, complete) = ContentRange::part(response)?;
+            Some(Partial::new(range, complete))
         } else {
             None
         };

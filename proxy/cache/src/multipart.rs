@@ -1,4 +1,5 @@
-//! `multipart/byteranges` (RFC 9110 §14.6): what stands between the bytes of the parts, and how long it all is.
+//! `multipart/byteranges` (RFC 9110 §14.6): what stands between the bytes of the parts, and how
+//! long it all is.
 
 use std::fmt::Write as _;
 

@@ -1,9 +1,11 @@
 //! Stored parts of a representation, and their combination (RFC 9111 §3.4, RFC 9110 §15.3.7.3).
 
+use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::range::ByteRange;
+use crate::range::{self, ByteRange, Limits, Selection};
+use crate::time::Timestamp;
 use crate::validators::Validators;
 
 /// A set of bytes: ranges that are sorted, and neither overlap nor touch.
@@ -35,7 +37,8 @@ impl RangeSet {
             }
             apart
         });
-        // The union of valid ranges is one; the set is sorted, so all that touch were met in one pass.
+        // The union of valid ranges is one; the set is sorted, so all that touch were met in one
+        // pass.
         if let Some(union) = ByteRange::new(first, last) {
             let at = self.0.partition_point(|known| known.first() < first);
             self.0.insert(at, union);
@@ -83,8 +86,48 @@ impl RangeSet {
     }
 }
 
-/// Whether a new part belongs to what is stored: the same strong validator and the same length of the whole. Otherwise the newer
-/// response replaces the older one.
+/// What is there of a representation that is not whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partial {
+    /// The length of the whole.
+    pub complete: u64,
+    /// The bytes that are stored.
+    pub stored: RangeSet,
+}
+
+impl Partial {
+    /// One part.
+    #[must_use]
+    pub fn new(range: ByteRange, complete: u64) -> Self {
+        let mut stored = RangeSet::new();
+        stored.insert(range);
+        Self { complete, stored }
+    }
+
+    /// Selects the bytes to answer a request with; `None` if some of them are missing (RFC 9111
+    /// §3.3: an incomplete response answers only what lies wholly within it).
+    #[must_use]
+    pub fn select(
+        &self,
+        method: &Method,
+        request: &HeaderMap,
+        validators: &Validators,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Option<Selection> {
+        let selection = range::select(method, request, validators, self.complete, limits, now);
+        let there = match &selection {
+            Selection::Whole => self.stored.is_complete(self.complete),
+            Selection::Single(range) => self.stored.contains(*range),
+            Selection::Multi(ranges) => ranges.iter().all(|range| self.stored.contains(*range)),
+            Selection::Unsatisfiable => true,
+        };
+        there.then_some(selection)
+    }
+}
+
+/// Whether a new part belongs to what is stored: the same strong validator and the same length of
+/// the whole. Otherwise the newer response replaces the older one.
 #[must_use]
 pub fn may_combine(stored: (&Validators, u64), new: (&Validators, u64)) -> bool {
     stored.1 == new.1 && stored.0.same_strong(new.0)

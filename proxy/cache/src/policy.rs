@@ -53,23 +53,25 @@ pub struct StatusTtl {
 pub struct Policy {
     /// The targeted fields that count (RFC 9213 §2.2), best first.
     pub targets: SmallVec<[HeaderName; 2]>,
-    /// Fresh for this long, whatever the origin says about freshness. `no-store`, `private` and `no-cache` still count unless
-    /// [`Policy::ignore_origin`] is set.
+    /// Fresh for this long, whatever the origin says about freshness. `no-store`, `private` and
+    /// `no-cache` still count unless [`Policy::ignore_origin`] is set.
     pub ttl: Option<Duration>,
     /// Never fresh for longer than this, whatever the source of the lifetime.
     pub max_ttl: Option<Duration>,
-    /// By status, where the origin says nothing: negative caching. The first that matches counts, before
-    /// [`Policy::default_ttl`] and before the heuristic.
+    /// By status, where the origin says nothing: negative caching. The first that matches counts,
+    /// before [`Policy::default_ttl`] and before the heuristic.
     pub status_ttls: SmallVec<[StatusTtl; 4]>,
-    /// Fresh for this long where the origin says nothing and the status is heuristically cacheable (RFC 9110 §15.1). It takes the
-    /// place of the heuristic: `Some(0)` means stale at once, `None` leaves it to [`Policy::heuristic`].
+    /// Fresh for this long where the origin says nothing and the status is heuristically cacheable
+    /// (RFC 9110 §15.1). It takes the place of the heuristic: `Some(0)` means stale at once, `None`
+    /// leaves it to [`Policy::heuristic`].
     pub default_ttl: Option<Duration>,
     /// Where nobody says anything; `None` turns heuristic freshness off.
     pub heuristic: Option<Heuristic>,
-    /// Acts as if the response had no `Cache-Control`, `Expires` nor targeted field. Responses to requests with `Authorization` still
-    /// need the origin's permission (RFC 9111 §3.5).
+    /// Acts as if the response had no `Cache-Control`, `Expires` nor targeted field. Responses to
+    /// requests with `Authorization` still need the origin's permission (RFC 9111 §3.5).
     pub ignore_origin: bool,
-    /// Acts as if requests had no `Cache-Control` and no `Pragma`, as CDNs use to: a client cannot force validations.
+    /// Acts as if requests had no `Cache-Control` and no `Pragma`, as CDNs use to: a client cannot
+    /// force validations.
     pub ignore_client: bool,
     /// `Set-Cookie`.
     pub set_cookie: SetCookie,

@@ -135,7 +135,8 @@ impl<'a> ProxyStatus<'a> {
         }
     }
 
-    /// The server that was or was to be asked (§2.1.2): a host name or an alias, not an address that is nobody's business.
+    /// The server that was or was to be asked (§2.1.2): a host name or an alias, not an address
+    /// that is nobody's business.
     pub fn next_hop(mut self, server: &'a str) -> Self {
         self.next_hop = Some(server);
         self

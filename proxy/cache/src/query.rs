@@ -1,9 +1,11 @@
 //! Which part of a query goes into the key, and into the request to the origin.
 //!
-//! The result of [`QueryRules::apply`] is meant for both. Then no two different requests to the origin share a key, whatever the origin
-//! makes of the bytes. For sites that send the origin the client's own query, dropping errs on the side of keeping: an allow
-//! list keeps every parameter that some origin might read as an allowed one (percent-encoded, `+` for a space, in other case, with `[]`,
-//! with `.` for `_`, or hidden behind a `;`), and a deny list drops only what has exactly a denied name, byte by byte.
+//! The result of [`QueryRules::apply`] is meant for both. Then no two different requests to the
+//! origin share a key, whatever the origin makes of the bytes. For sites that send the origin the
+//! client's own query, dropping errs on the side of keeping: an allow list keeps every parameter
+//! that some origin might read as an allowed one (percent-encoded, `+` for a space, in other case,
+//! with `[]`, with `.` for `_`, or hidden behind a `;`), and a deny list drops only what has
+//! exactly a denied name, byte by byte.
 
 use std::borrow::Cow;
 
@@ -26,13 +28,14 @@ pub enum QueryMode {
 pub struct QueryRules {
     /// Which parameters stay.
     pub mode: QueryMode,
-    /// Whether they are sorted by name. Parameters that an origin might read as one name keep their order, and a query with a `;` is
-    /// left alone, since its parameters are a matter of taste.
+    /// Whether they are sorted by name. Parameters that an origin might read as one name keep their
+    /// order, and a query with a `;` is left alone, since its parameters are a matter of taste.
     pub sort: bool,
 }
 
 impl QueryRules {
-    /// What stays of `query`; `None` if nothing does. Without rules the query stays byte by byte, an empty one included.
+    /// What stays of `query`; `None` if nothing does. Without rules the query stays byte by byte,
+    /// an empty one included.
     #[must_use]
     pub fn apply<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
         let query = query?;
@@ -40,10 +43,13 @@ impl QueryRules {
             QueryMode::All => Cow::Borrowed(query),
             QueryMode::None => return None,
             QueryMode::Allow(names) => {
-                let allowed: Vec<String> = names.iter().map(|name| canonical(name)).collect();
                 filter(query, |parameter| {
-                    // `;` may begin another parameter to the origin: then it is not for us to say what this one is called.
-                    parameter.contains(';') || allowed.contains(&canonical(name_of(parameter)))
+                    // `;` may begin another parameter to the origin: then it is not for us to say
+                    // what this one is called.
+                    parameter.contains(';')
+                        || names
+                            .iter()
+                            .any(|name| canonical(name).eq(canonical(name_of(parameter))))
                 })?
             }
             QueryMode::Deny(names) => filter(query, |parameter| {
@@ -75,9 +81,9 @@ fn sorted(query: Cow<'_, str>) -> Cow<'_, str> {
     if query.contains(';') || !query.contains('&') {
         return query;
     }
-    let mut parameters: Vec<(String, &str)> = query
+    let mut parameters: Vec<(Vec<u8>, &str)> = query
         .split('&')
-        .map(|p| (canonical(name_of(p)), p))
+        .map(|p| (canonical(name_of(p)).collect(), p))
         .collect();
     if parameters.is_sorted_by(|a, b| a.0 <= b.0) {
         return query;
@@ -88,24 +94,27 @@ fn sorted(query: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Owned(texts.join("&"))
 }
 
-/// The name that a lenient origin may read: decoded, lower case, `.`, ` ` and `+` as `_`, cut at `[`.
-fn canonical(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
+/// The name that a lenient origin may read: decoded, lower case, `.`, ` ` and `+` as `_`, cut at
+/// `[`.
+fn canonical(name: &str) -> impl Iterator<Item = u8> {
     let mut bytes = name.bytes();
-    while let Some(byte) = bytes.next() {
-        let byte = if byte == b'%' {
-            decode(&mut bytes).unwrap_or(byte)
-        } else {
-            byte
+    let mut begun = false;
+    std::iter::from_fn(move || {
+        let byte = match bytes.next()? {
+            b'%' => decode(&mut bytes).unwrap_or(b'%'),
+            byte => byte,
         };
-        match byte {
-            b'[' if !out.is_empty() => break,
-            b'.' | b' ' | b'+' => out.push('_'),
-            // Bytes above ASCII become the same code points: only equality matters.
-            _ => out.push(char::from(byte.to_ascii_lowercase())),
+        if byte == b'[' && begun {
+            // Nothing after it counts: at the next call there is nothing left.
+            bytes = "".bytes();
+            return None;
         }
-    }
-    out
+        begun = true;
+        Some(match byte {
+            b'.' | b' ' | b'+' => b'_',
+            _ => byte.to_ascii_lowercase(),
+        })
+    })
 }
 
 /// The byte of the two hex digits that come next; takes them only if they are.

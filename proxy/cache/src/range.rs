@@ -68,7 +68,8 @@ pub enum RangeSpec {
 }
 
 impl RangeSpec {
-    /// The bytes meant of a representation of `len` bytes; `None` if there are none (RFC 9110 §14.1.2).
+    /// The bytes meant of a representation of `len` bytes; `None` if there are none (RFC 9110
+    /// §14.1.2).
     #[must_use]
     pub fn resolve(self, len: u64) -> Option<ByteRange> {
         let end = len.checked_sub(1)?;
@@ -87,9 +88,11 @@ pub type RangeSpecs = SmallVec<[RangeSpec; 2]>;
 /// How many ranges a request may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// More than this many: the field is ignored, as RFC 9110 §14.2 permits, and the whole representation is the answer.
+    /// More than this many: the field is ignored, as RFC 9110 §14.2 permits, and the whole
+    /// representation is the answer.
     pub max_ranges: usize,
-    /// Ranges with a gap of at most this many bytes are joined: the head of a further part would be longer.
+    /// Ranges with a gap of at most this many bytes are joined: the head of a further part would be
+    /// longer.
     pub coalesce_gap: u64,
 }
 
@@ -102,7 +105,8 @@ impl Default for Limits {
     }
 }
 
-/// Parses a `Range` value. `None`: another unit than `bytes`, a syntax error or too many ranges; the field is to be ignored.
+/// Parses a `Range` value. `None`: another unit than `bytes`, a syntax error or too many ranges;
+/// the field is to be ignored.
 #[must_use]
 pub fn parse(value: &[u8], max_ranges: usize) -> Option<RangeSpecs> {
     let (unit, set) = value.split_at_checked(6)?;
@@ -126,7 +130,8 @@ fn spec(element: &[u8]) -> Option<RangeSpec> {
         ([], last) => RangeSpec::Suffix(number(last)?),
         (first, []) => RangeSpec::From(number(first)?),
         (first, last) => {
-            // A last byte beyond u64 is beyond any representation, which is fine; a first one past the last is an error.
+            // A last byte beyond u64 is beyond any representation, which is fine; a first one past
+            // the last is an error.
             let (first, last) = (number(first)?, number(last)?.min(u64::MAX - 1));
             RangeSpec::Within(ByteRange::new(first, last)?)
         }
@@ -157,11 +162,12 @@ pub enum Selection {
     Unsatisfiable,
 }
 
-/// Selects the bytes to send of a representation of `len` bytes (RFC 9110 §14.2). Call it after the conditions came to
-/// [`crate::conditional::Outcome::Proceed`] and only for a stored 200.
+/// Selects the bytes to send of a representation of `len` bytes (RFC 9110 §14.2). Call it after the
+/// conditions came to [`crate::conditional::Outcome::Proceed`] and only for a stored 200.
 ///
-/// `Range` counts for GET, in one field line, if [`if_range`] holds. Ranges that overlap or nearly touch are joined,
-/// and then sorted; others keep the client's order. Several ranges that together amount to the whole become [`Selection::Whole`].
+/// `Range` counts for GET, in one field line, if [`if_range`] holds. Ranges that overlap or nearly
+/// touch are joined, and then sorted; others keep the client's order. Several ranges that together
+/// amount to the whole become [`Selection::Whole`].
 #[must_use]
 pub fn select(
     method: &Method,
@@ -200,7 +206,8 @@ pub fn resolve(specs: &[RangeSpec], len: u64, limits: &Limits) -> Selection {
     let mut ranges: SmallVec<[ByteRange; 4]> =
         specs.iter().filter_map(|spec| spec.resolve(len)).collect();
     if ranges.is_empty() {
-        // The last bytes of nothing are nothing: satisfiable (RFC 9110 §14.1.2), but no Content-Range can say so.
+        // The last bytes of nothing are nothing: satisfiable (RFC 9110 §14.1.2), but no
+        // Content-Range can say so.
         let suffix = specs
             .iter()
             .any(|spec| matches!(spec, RangeSpec::Suffix(count) if *count > 0));
@@ -240,8 +247,8 @@ fn coalesce(sorted: &[ByteRange], gap: u64) -> SmallVec<[ByteRange; 4]> {
     joined
 }
 
-/// Whether `If-Range` lets `Range` count (RFC 9110 §13.1.5): there is none, or it holds the very entity tag, both strong, or the
-/// very modification date, a strong one.
+/// Whether `If-Range` lets `Range` count (RFC 9110 §13.1.5): there is none, or it holds the very
+/// entity tag, both strong, or the very modification date, a strong one.
 #[must_use]
 pub fn if_range(request: &HeaderMap, stored: &Validators, now: Timestamp) -> bool {
     let mut lines = request.get_all(header::IF_RANGE).iter();
@@ -308,7 +315,8 @@ impl ContentRange {
         Some(Self::Satisfied { range, complete })
     }
 
-    /// The part that a 206 holds and the length of the whole, if the field is valid, there once, and says both.
+    /// The part that a 206 holds and the length of the whole, if the field is valid, there once,
+    /// and says both.
     #[must_use]
     pub fn part(response: &HeaderMap) -> Option<(ByteRange, u64)> {
         let mut lines = response.get_all(header::CONTENT_RANGE).iter();

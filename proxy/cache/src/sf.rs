@@ -1,4 +1,5 @@
-//! What `Cache-Status` and `Proxy-Status` have in common: members of a structured-field list (RFC 9651), appended to what upstream sent.
+//! What `Cache-Status` and `Proxy-Status` have in common: members of a structured-field list (RFC
+//! 9651), appended to what upstream sent.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -45,7 +46,8 @@ impl Member<'_> {
         }
     }
 
-    /// A token where it is one, else a string: both are allowed for `detail` and for names of caches.
+    /// A token where it is one, else a string: both are allowed for `detail` and for names of
+    /// caches.
     pub(crate) fn token_or_string(self, key: &'static str, value: Option<&str>) -> Self {
         match value {
             Some(text) if TokenRef::from_str(text).is_ok() => self.token(key, value),
@@ -73,7 +75,8 @@ pub(crate) fn member(name: &str, parameters: impl FnOnce(Member<'_>)) -> String 
     serializer.finish().unwrap_or_default()
 }
 
-/// Appends a member after those of upstream. An upstream value that is empty or no structured list goes, or it would take ours with it.
+/// Appends a member after those of upstream. An upstream value that is empty or no structured list
+/// goes, or it would take ours with it.
 pub(crate) fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
     let lines: Vec<&[u8]> = headers
         .get_all(&name)
@@ -93,7 +96,8 @@ pub(crate) fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
     }
 }
 
-/// A structured-field string holds printable ASCII only (RFC 9651 §3.3.3); other bytes are shown percent-encoded.
+/// A structured-field string holds printable ASCII only (RFC 9651 §3.3.3); other bytes are shown
+/// percent-encoded.
 fn printable(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Cow::Borrowed(text);

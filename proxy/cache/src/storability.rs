@@ -35,7 +35,8 @@ pub enum Reason {
     /// Only responses to GET are stored.
     #[error("method")]
     Method,
-    /// 1xx is not final, 304 updates, 206 only if the policy says so and its `Content-Range` is sound.
+    /// 1xx is not final, 304 updates, 206 only if the policy says so and its `Content-Range` is
+    /// sound.
     #[error("status")]
     Status,
     /// `must-understand` with a status that this cache does not understand.
@@ -72,7 +73,8 @@ pub enum Reason {
 pub struct Exchange<'a> {
     /// The request's method.
     pub method: &'a Method,
-    /// The request's header as the client sent it: `Authorization` counts even if it is not forwarded.
+    /// The request's header as the client sent it: `Authorization` counts even if it is not
+    /// forwarded.
     pub request: &'a HeaderMap,
     /// The response's status.
     pub status: StatusCode,
@@ -147,11 +149,11 @@ fn refusal(exchange: &Exchange<'_>, policy: &Policy) -> Option<Reason> {
         return Some(Reason::NoFreshness);
     }
     let has_validator = response.contains_key(header::ETAG) || control.last_modified.is_some();
-    // Stale grants alone do not make a response worth keeping of which nobody ever said that it is cacheable.
+    // Stale grants alone do not make a response worth keeping of which nobody ever said that it is
+    // cacheable.
     let usable = !lifetime.no_cache
         && (lifetime.fresh_for > Duration::ZERO
-            || (!lifetime.must_revalidate
-                && lifetime.source != Source::None
+            || (lifetime.source != Source::None
                 && (lifetime.stale_if_error > Duration::ZERO
                     || lifetime.stale_while_revalidate > Duration::ZERO)));
     if !usable && !has_validator {

@@ -32,7 +32,8 @@ impl Default for Limits {
     }
 }
 
-/// A tag: printable ASCII without spaces and commas, so that it can be written in either field. Case counts.
+/// A tag: printable ASCII without spaces and commas, so that it can be written in either field.
+/// Case counts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Tag(Box<str>);
@@ -94,7 +95,8 @@ impl From<Tag> for String {
 pub struct TagHash(pub u64);
 
 impl TagHash {
-    /// BLAKE3 over the site's length, the site and the tag, truncated. A collision purges too much, never too little.
+    /// BLAKE3 over the site's length, the site and the tag, truncated. A collision purges too much,
+    /// never too little.
     #[must_use]
     pub fn new(site: &str, tag: &Tag) -> Self {
         let mut hasher = blake3::Hasher::new();
@@ -143,8 +145,8 @@ impl fmt::Debug for TagHash {
 pub struct Tags {
     /// The valid ones, each once, in order.
     pub tags: Vec<Tag>,
-    /// How many were left out because they were invalid or over the limits. If not 0, a purge by tag may miss this response: log it, and do not
-    /// store it where purges have to be certain.
+    /// How many were left out because they were invalid or over the limits. If not 0, a purge by
+    /// tag may miss this response: log it, and do not store it where purges have to be certain.
     pub refused: usize,
 }
 

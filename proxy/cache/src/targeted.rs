@@ -1,4 +1,5 @@
-//! Targeted cache control (RFC 9213): a field meant for this class of caches replaces `Cache-Control` and `Expires`.
+//! Targeted cache control (RFC 9213): a field meant for this class of caches replaces
+//! `Cache-Control` and `Expires`.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-con
 /// The target list (RFC 9213 §2.2), best first.
 pub const TARGETS: [HeaderName; 2] = [ANYPOP_CACHE_CONTROL, CDN_CACHE_CONTROL];
 
-/// The first field of `targets` with a valid, non-empty value, and its directives. `None`: `Cache-Control` and `Expires` count.
+/// The first field of `targets` with a valid, non-empty value, and its directives. `None`:
+/// `Cache-Control` and `Expires` count.
 #[must_use]
 pub fn select<'t>(
     headers: &HeaderMap,
@@ -36,9 +38,10 @@ pub fn select<'t>(
     })
 }
 
-/// Parses a combined field value as a structured-field dictionary; `None` if it is empty or invalid, in which case the field is ignored
-/// (RFC 9213 §2.1). Unknown directives and parameters are ignored. A freshness directive of another type than a non-negative integer
-/// counts as 0, as it does in `Cache-Control`; of a repeated key the last counts, as structured fields say.
+/// Parses a combined field value as a structured-field dictionary; `None` if it is empty or
+/// invalid, in which case the field is ignored (RFC 9213 §2.1). Unknown directives and parameters
+/// are ignored. A freshness directive of another type than a non-negative integer counts as 0, as
+/// it does in `Cache-Control`; of a repeated key the last counts, as structured fields say.
 #[must_use]
 pub fn parse(value: &[u8]) -> Option<ResponseDirectives> {
     let dictionary: Dictionary = Parser::new(value).parse().ok()?;

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// A moment in milliseconds since the Unix epoch. All arithmetic saturates, so that no date an origin invents can overflow.
+/// A moment in milliseconds since the Unix epoch. All arithmetic saturates, so that no date an
+/// origin invents can overflow.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -12,15 +12,19 @@ use crate::policy::{Policy, SetCookie};
 use crate::time::Timestamp;
 use crate::validators::{ETag, Validators};
 
-/// Which of the stored responses that a request validated a 304 selects for update; the index into `stored`.
+/// Which of the stored responses that a request validated a 304 selects for update; the index into
+/// `stored`.
 ///
-/// `stored` are the validators of those that the validation offered ([`crate::conditional::set_validation`]), most recent first.
-/// 1. A 304 with a strong entity tag selects the one with the same; if there is none, nothing may be updated. (One exception to the
-///    letter: a stored weak tag with the same text matches too, because nginx weakens the tag of what it compresses and
-///    does not weaken it in the 304. [`merge`] keeps the weak one then.)
+/// `stored` are the validators of those that the validation offered
+/// ([`crate::conditional::set_validation`]), most recent first.
+/// 1. A 304 with a strong entity tag selects the one with the same; if there is none, nothing may
+///    be updated. (One exception to the letter: a stored weak tag with the same text matches too,
+///    because nginx weakens the tag of what it compresses and does not weaken it in the 304.
+///    [`merge`] keeps the weak one then.)
 /// 2. A 304 with a weak one, or else with `Last-Modified`, selects the most recent match.
-/// 3. A 304 without validators selects the only one offered. (§4.3.4 says so for stored responses without validators; it was we who offered
-///    exactly this one, so the origin's 304 can mean no other.)
+/// 3. A 304 without validators selects the only one offered. (§4.3.4 says so for stored responses
+///    without validators; it was we who offered exactly this one, so the origin's 304 can mean no
+///    other.)
 ///
 /// `None`: the 304 belongs to nothing stored. Fetch again without conditions.
 #[must_use]
@@ -55,8 +59,9 @@ fn weakened(known: &ETag, new: &ETag) -> bool {
     known.is_weak() && !new.is_weak() && known.weak_eq(new)
 }
 
-/// Fields that an update does not replace (RFC 9111 §3.2), besides those that are never stored: they describe the stored bytes. `Content-Type` is no such
-/// field: this cache does not depend on it.
+/// Fields that an update does not replace (RFC 9111 §3.2), besides those that are never stored:
+/// they describe the stored bytes. `Content-Type` is no such field: this cache does not depend on
+/// it.
 const DESCRIBES_CONTENT: [HeaderName; 6] = [
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
@@ -66,8 +71,9 @@ const DESCRIBES_CONTENT: [HeaderName; 6] = [
     header::TRAILER,
 ];
 
-/// Updates a stored header (as [`fields::prepare_for_storage`] left it) from a newer one: every field of the new one replaces the stored field of that
-/// name, all lines of it, except those of RFC 9111 §3.1 and §3.2.
+/// Updates a stored header (as [`fields::prepare_for_storage`] left it) from a newer one: every
+/// field of the new one replaces the stored field of that name, all lines of it, except those of
+/// RFC 9111 §3.1 and §3.2.
 ///
 /// `new` is the header of the 304 or HEAD response as it came, `received` when.
 pub fn merge(stored: &mut HeaderMap, new: &HeaderMap, policy: &Policy, received: Timestamp) {
@@ -97,7 +103,8 @@ pub fn merge(stored: &mut HeaderMap, new: &HeaderMap, policy: &Policy, received:
         }
         stored.remove(name);
         for value in new.get_all(name) {
-            // Every update may bring new names; a map that is full (32,768 fields) takes no more of them.
+            // Every update may bring new names; a map that is full (32,768 fields) takes no more of
+            // them.
             let _ = stored.try_append(name.clone(), value.clone());
         }
     }
@@ -109,7 +116,8 @@ pub fn merge(stored: &mut HeaderMap, new: &HeaderMap, policy: &Policy, received:
 
 /// [`merge`] and what follows from it: the response's new clock.
 ///
-/// `status` is the stored response's; `requested` and `received` are of the exchange that brought `new`. The age is that of `new`.
+/// `status` is the stored response's; `requested` and `received` are of the exchange that brought
+/// `new`. The age is that of `new`.
 pub fn freshen(
     status: StatusCode,
     stored: &mut HeaderMap,
@@ -128,7 +136,8 @@ pub fn freshen(
     }
 }
 
-/// What a response to HEAD means for the response to GET that is stored under the same key and variant.
+/// What a response to HEAD means for the response to GET that is stored under the same key and
+/// variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadEffect {
     /// It is the same representation: [`freshen`] it.
@@ -139,8 +148,8 @@ pub enum HeadEffect {
     Ignore,
 }
 
-/// Compares a HEAD response with the stored one (RFC 9111 §4.3.5): the validators and `Content-Length` that the HEAD response has must be the
-/// stored ones.
+/// Compares a HEAD response with the stored one (RFC 9111 §4.3.5): the validators and
+/// `Content-Length` that the HEAD response has must be the stored ones.
 #[must_use]
 pub fn head_effect(
     method: &Method,

@@ -119,7 +119,8 @@ fn split_first(bytes: &[u8]) -> Option<(ETagRef<'_>, &[u8])> {
     let [b'"', rest @ ..] = bytes else {
         return None;
     };
-    // A tag may hold commas and backslashes but neither quotes, spaces nor controls (RFC 9110 §8.8.3).
+    // A tag may hold commas and backslashes but neither quotes, spaces nor controls (RFC 9110
+    // §8.8.3).
     let end = rest
         .iter()
         .position(|b| !matches!(b, 0x21 | 0x23..=0x7e | 0x80..=0xff))?;
@@ -132,8 +133,8 @@ fn split_first(bytes: &[u8]) -> Option<(ETagRef<'_>, &[u8])> {
 
 /// Whether a list of entity tags (`If-None-Match`, `If-Match`) or `*` matches.
 ///
-/// The tags of a list are read up to the first that is none; what follows matches nothing. `stored` is what there is, if it has a tag;
-/// `*` matches any stored response.
+/// The tags of a list are read up to the first that is none; what follows matches nothing. `stored`
+/// is what there is, if it has a tag; `*` matches any stored response.
 #[must_use]
 pub fn matches(
     request: &HeaderMap,
@@ -206,14 +207,16 @@ impl Validators {
         self.etag.as_ref().filter(|tag| !tag.is_weak())
     }
 
-    /// `Last-Modified`, if it is strong: at least a second before `Date`, so that no second change can hide in it (RFC 9110 §8.8.2.2).
+    /// `Last-Modified`, if it is strong: at least a second before `Date`, so that no second change
+    /// can hide in it (RFC 9110 §8.8.2.2).
     #[must_use]
     pub fn strong_last_modified(&self) -> Option<Timestamp> {
         self.last_modified
             .filter(|modified| self.date.since(*modified) >= Duration::from_secs(1))
     }
 
-    /// Whether both are of the same representation, byte by byte: by entity tag where both have one, else by strong dates.
+    /// Whether both are of the same representation, byte by byte: by entity tag where both have
+    /// one, else by strong dates.
     #[must_use]
     pub fn same_strong(&self, other: &Self) -> bool {
         match (&self.etag, &other.etag) {

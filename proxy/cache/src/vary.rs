@@ -49,14 +49,16 @@ impl Vary {
     }
 }
 
-/// How request fields are made comparable before they select a variant. What is normalised here must go to the origin in that
-/// form as well, or two clients share a response that the origin would not have given both.
+/// How request fields are made comparable before they select a variant. What is normalised here
+/// must go to the origin in that form as well, or two clients share a response that the origin
+/// would not have given both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Normalise {
-    /// The normalised `Accept-Encoding` of this request, as it is sent to the origin; `None`: the field counts as it came.
+    /// The normalised `Accept-Encoding` of this request, as it is sent to the origin; `None`: the
+    /// field counts as it came.
     pub accept_encoding: Option<AcceptEncoding>,
-    /// Whether `Accept-Language: de, en` and `en, de` are the same. Their order has no meaning among equal weights (RFC 9110 §12.5.4),
-    /// but some origins give it one.
+    /// Whether `Accept-Language: de, en` and `en, de` are the same. Their order has no meaning
+    /// among equal weights (RFC 9110 §12.5.4), but some origins give it one.
     pub ignore_language_order: bool,
 }
 
@@ -66,10 +68,11 @@ pub struct Normalise {
 pub struct VaryKey(Box<[u8]>);
 
 impl VaryKey {
-    /// The values that `request` has for the names of a stored response's `Vary`. Two requests select the same variant if these are equal.
+    /// The values that `request` has for the names of a stored response's `Vary`. Two requests
+    /// select the same variant if these are equal.
     ///
-    /// Several lines of a field are combined, and white space around list members goes, in fields that may be lists (RFC 9111
-    /// §4.1). An absent field and an empty one differ.
+    /// Several lines of a field are combined, and white space around list members goes, in fields
+    /// that may be lists (RFC 9111 §4.1). An absent field and an empty one differ.
     #[must_use]
     pub fn new(names: &[HeaderName], request: &HeaderMap, rules: &Normalise) -> Self {
         let mut encoding = Vec::new();
@@ -106,7 +109,8 @@ impl VaryKey {
 }
 
 fn push(encoding: &mut Vec<u8>, bytes: &[u8]) {
-    // A request header is far below 4 GiB; should it not be, the cut length still keeps the encoding's parts apart from others'.
+    // A request header is far below 4 GiB; should it not be, the cut length still keeps the
+    // encoding's parts apart from others'.
     encoding.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     encoding.extend_from_slice(bytes);
 }
@@ -147,7 +151,8 @@ fn value(name: &HeaderName, request: &HeaderMap, rules: &Normalise) -> Option<Ve
     let mut members: Vec<Vec<u8>> = lines.flat_map(Elements::new).map(<[u8]>::to_vec).collect();
     if *name == header::ACCEPT_LANGUAGE {
         for member in &mut members {
-            // Language ranges, `q` and its digits: all of it ignores case (RFC 9110 §12.5.4), and spaces around `;` mean nothing.
+            // Language ranges, `q` and its digits: all of it ignores case (RFC 9110 §12.5.4), and
+            // spaces around `;` mean nothing.
             member.retain(|byte| *byte != b' ' && *byte != b'\t');
             member.make_ascii_lowercase();
         }

@@ -253,9 +253,9 @@ fn stale_grants() {
     );
     assert_eq!(
         of("max-age=1, must-revalidate, stale-if-error=9"),
-        (11, 9, true)
+        (0, 0, true)
     );
-    assert_eq!(of("max-age=1, proxy-revalidate"), (11, 22, true));
+    assert_eq!(of("max-age=1, proxy-revalidate"), (0, 0, true));
     assert_eq!(
         of("s-maxage=1"),
         (0, 0, true),
@@ -263,8 +263,18 @@ fn stale_grants() {
     );
     assert_eq!(
         of("s-maxage=1, stale-while-revalidate=5"),
-        (5, 0, false),
+        (5, 0, true),
         "what the origin grants in so many words counts, and only that"
+    );
+    let rule = Policy {
+        ttl: Some(secs(5)),
+        ..site.clone()
+    };
+    let found = life(200, &["cache-control: s-maxage=1"], &rule);
+    assert_eq!(
+        (found.stale_if_error, found.must_revalidate),
+        (secs(22), false),
+        "the rule takes its place"
     );
 }
 
@@ -348,6 +358,28 @@ fn verdicts() {
     );
     assert_eq!(at(&strict, "max-stale", 101), stale);
     assert!(!strict.may_serve_on_error(&RequestDirectives::default(), NOW.plus(secs(101)), None));
+
+    let shared = clock(
+        &[
+            "cache-control: s-maxage=100, stale-while-revalidate=50, stale-if-error=60",
+            "date: {0}",
+        ],
+        &policy,
+    );
+    assert_eq!(
+        at(&shared, "max-stale", 149),
+        Freshness::StaleWhileRevalidate {
+            staleness: secs(49)
+        }
+    );
+    assert_eq!(
+        at(&shared, "max-stale", 150),
+        stale,
+        "s-maxage forbids what the origin did not grant itself"
+    );
+    let client = RequestDirectives::parse(&headers(&["cache-control: stale-if-error=1000"]));
+    assert!(shared.may_serve_on_error(&client, NOW.plus(secs(159)), None));
+    assert!(!shared.may_serve_on_error(&client, NOW.plus(secs(160)), None));
 
     let grace = clock(
         &[

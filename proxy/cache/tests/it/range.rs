@@ -1,7 +1,7 @@
 //! Ranges, multipart answers and stored parts.
 
 use anypop_cache::multipart::{Multipart, boundary};
-use anypop_cache::partial::{RangeSet, may_combine};
+use anypop_cache::partial::{Partial, RangeSet, may_combine};
 use anypop_cache::range::{
     ByteRange, ContentRange, Limits, Selection, if_range, parse, resolve, select,
 };
@@ -229,8 +229,31 @@ fn sets_of_bytes() {
     assert_eq!(set.total(), 50);
 }
 
+#[test]
+fn parts_answer_what_lies_within() {
+    let part = Partial::new(range(4, 8), 10);
+    let of = |value: &str| {
+        let validators = Validators::of(&headers(&[]), NOW);
+        part.select(
+            &Method::GET,
+            &headers(&[&format!("range: {value}")]),
+            &validators,
+            &Limits::default(),
+            NOW,
+        )
+    };
+    assert_eq!(of("bytes=5-7"), Some(Selection::Single(range(5, 7))));
+    assert_eq!(of("bytes=4-8"), Some(Selection::Single(range(4, 8))));
+    assert_eq!(of("bytes=5-"), None);
+    assert_eq!(of("bytes=-1"), None);
+    assert_eq!(of("bytes=0-"), None);
+    assert_eq!(of("x"), None, "the whole");
+    assert_eq!(of("bytes=10-"), Some(Selection::Unsatisfiable));
+}
+
 proptest! {
-    /// Whatever is asked for, what is selected lies within the representation, does not overlap, and is no longer than it.
+    /// Whatever is asked for, what is selected lies within the representation, does not overlap,
+    /// and is no longer than it.
     #[test]
     fn selections_stay_within_bounds(value in prop_oneof!["bytes=[0-9,-]{0,30}", "[a-z=0-9,-]{0,30}", "bytes=([0-9]{1,20}-[0-9]{0,20},?){1,9}"], len in prop_oneof![0u64..100, any::<u64>()], gap in 0u64..100) {
         let limits = Limits { max_ranges: 8, coalesce_gap: gap };

@@ -140,7 +140,8 @@ fn proxy_status() {
 }
 
 proptest! {
-    /// Whatever is in names, keys and details, and whatever upstream sent, the field is a structured list with our member last.
+    /// Whatever is in names, keys and details, and whatever upstream sent, the field is a
+    /// structured list with our member last.
     #[test]
     fn what_is_rendered_parses(name in "\\PC{1,10}", key in "\\PC{0,20}", detail in "\\PC{0,20}", ttl: i64, upstream in field_value()) {
         let mut map = http::HeaderMap::new();
