@@ -1,6 +1,11 @@
 //! Bad documents and everything that must be said about them: `golden/<kind>/<name>.toml` (or `.json`) with `<name>.toml.txt` beside it.
 //! After a deliberate change, `UPDATE_GOLDEN=1 cargo nextest run -p anypop-config` writes the texts anew; read the difference.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use std::{
     fmt::Write,
@@ -11,11 +16,16 @@ use std::{
 use anypop_config::{Diagnostic, Node, Site};
 
 fn documents(kind: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(kind);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(kind);
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml" || extension == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml" || extension == "json")
+        })
         .collect();
     files.sort();
     assert!(!files.is_empty());
@@ -31,7 +41,15 @@ fn compare(kind: &str, check: impl Fn(&str, &Path, &Path) -> Vec<Diagnostic>) {
         assert!(!found.is_empty(), "{} is no bad document", file.display());
         let mut lines = String::new();
         for diagnostic in &found {
-            writeln!(lines, "{}", diagnostic.to_string().replace(&format!("{}/", base.display()), "")).unwrap();
+            writeln!(
+                lines,
+                "{}",
+                diagnostic
+                    .to_string()
+                    .replace(&format!("{}/", base.display()), "")
+                    .replace(&base.display().to_string(), ".")
+            )
+            .unwrap();
         }
         let expected = PathBuf::from(format!("{}.txt", file.display()));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -39,20 +57,30 @@ fn compare(kind: &str, check: impl Fn(&str, &Path, &Path) -> Vec<Diagnostic>) {
         }
         let known = fs::read_to_string(&expected).unwrap_or_default();
         if known != lines {
-            writeln!(wrong, "{}:\nexpected:\n{known}found:\n{lines}", file.display()).unwrap();
+            writeln!(
+                wrong,
+                "{}:\nexpected:\n{known}found:\n{lines}",
+                file.display()
+            )
+            .unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
 
 fn is_json(file: &Path) -> bool {
-    file.extension().is_some_and(|extension| extension == "json")
+    file.extension()
+        .is_some_and(|extension| extension == "json")
 }
 
 #[test]
 fn bad_sites() {
     compare("site", |text, file, base| {
-        let site = if is_json(file) { Site::from_json(text, base) } else { Site::from_toml(text, file, base) };
+        let site = if is_json(file) {
+            Site::from_json(text, base)
+        } else {
+            Site::from_toml(text, file, base)
+        };
         site.expect_err(&format!("{} must not be a site", file.display()))
     });
 }
@@ -60,7 +88,11 @@ fn bad_sites() {
 #[test]
 fn bad_nodes() {
     compare("node", |text, file, base| {
-        let node = if is_json(file) { Node::from_json(text, base) } else { Node::from_toml(text, file, base) };
+        let node = if is_json(file) {
+            Node::from_json(text, base)
+        } else {
+            Node::from_toml(text, file, base)
+        };
         node.expect_err(&format!("{} must not be a node", file.display()))
     });
 }

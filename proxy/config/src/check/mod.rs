@@ -24,6 +24,9 @@ use crate::{
 /// How many things may be wrong with one document before the rest of it isn't looked at any more.
 const MOST_ERRORS: usize = 200;
 
+/// How many lines that are no TOML are listed.
+const MOST_SYNTAX_ERRORS: usize = 10;
+
 /// The largest document that is read, in bytes. Documents are written by people; larger ones are something else.
 pub(crate) const LARGEST_DOCUMENT: u64 = 1 << 20;
 
@@ -44,7 +47,8 @@ pub(crate) struct Checker<'a> {
 impl<'a> Checker<'a> {
     /// A document in TOML.
     pub(crate) fn toml(file: &Path, text: &'a str, base: &'a Path) -> Self {
-        let (tree, errors) = tree::from_toml(text);
+        let (tree, mut errors) = tree::from_toml(text);
+        errors.sort_by_key(|error| error.place);
         let mut checker = Self {
             tree,
             source: Some((file.into(), text)),
@@ -53,9 +57,14 @@ impl<'a> Checker<'a> {
             broken: !errors.is_empty(),
             diagnostics: Vec::new(),
         };
-        for error in errors.into_iter().take(MOST_ERRORS) {
+        // One slip makes the parser stumble again and again behind it: the first thing on each line tells enough.
+        let mut last = 0;
+        for error in errors {
             let (line, column) = position(text, error.place);
-            checker.push(line, column, String::new(), error.message, Severity::Error);
+            if line > last && checker.diagnostics.len() < MOST_SYNTAX_ERRORS {
+                checker.push(line, column, String::new(), error.message, Severity::Error);
+                last = line;
+            }
         }
         checker
     }
@@ -97,17 +106,16 @@ impl<'a> Checker<'a> {
             let message = error.kind.message(&place, &self.top::<T>());
             // Where the parser lost its way, what it made of the rest of the line says nothing new.
             let line = self.place(&place).0;
-            if !self.broken
-                || self
-                    .diagnostics
-                    .iter()
-                    .all(|diagnostic| diagnostic.line != line)
-            {
+            let stumbled = self.broken && self.diagnostics.iter().any(|known| known.line == line);
+            // What was given, but wrong, is not missing.
+            let given = matches!(error.kind, tree::Kind::Missing(name) if self.spoiled.contains(&place.key(name)));
+            if !stumbled && !given {
                 self.note(&place, message, Severity::Error);
             }
             let removed = self.tree.remove(&place);
             self.spoiled.push(place);
             if !removed || self.spoiled.len() > MOST_ERRORS {
+                self.broken = true;
                 return T::default();
             }
         }
@@ -139,14 +147,14 @@ impl<'a> Checker<'a> {
             .any(|diagnostic| !diagnostic.is_warning())
     }
 
-    /// Whether the document gives this key.
-    fn has(&self, key: &Key) -> bool {
-        self.tree.has(key)
-    }
-
     /// The numbers that the items of a list have in the document, of those that could be read.
     fn remaining(&self, list: &Key) -> Vec<usize> {
         self.tree.remaining(list)
+    }
+
+    /// Whether nothing at or below the key was wrong in itself.
+    fn is_sound(&self, key: &Key) -> bool {
+        !self.spoiled.iter().any(|spoiled| spoiled.is_within(key))
     }
 
     /// Notes an error at a key, unless its value is known to be wrong already.

@@ -75,7 +75,7 @@ pub(crate) fn check_node(checker: &mut Checker<'_>) -> Node {
             ),
         );
     }
-    if checker.has(&Key::of("cache.disk")) {
+    if !cache.disk.is_empty() {
         checker.error(
             &Key::of("cache.disk"),
             "the disk tier is not part of this version",

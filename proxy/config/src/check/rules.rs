@@ -4,17 +4,21 @@ use crate::{key::Key, site::Rule, value::PathGlob};
 /// Checks a site's rules.
 pub(super) fn check_rules(checker: &mut Checker<'_>, rules: &[Rule]) {
     // Rules that could not be read are not in the list, so the list's numbers are the document's only while there are none.
-    let numbers = checker.remaining(&Key::of("rules"));
-    for ((at, rule), number) in rules.iter().enumerate().zip(numbers) {
-        let key = Key::of("rules").index(number);
-        check_rule(checker, &key, rule);
-        let before = rules
+    let keys: Vec<Key> = checker
+        .remaining(&Key::of("rules"))
+        .into_iter()
+        .map(|number| Key::of("rules").index(number))
+        .collect();
+    for (at, (rule, key)) in rules.iter().zip(&keys).enumerate() {
+        check_rule(checker, key, rule);
+        let hidden = rules
             .iter()
+            .zip(&keys)
             .take(at)
-            .position(|before| covers(before, rule));
-        if before.is_some() {
+            .any(|(before, before_key)| checker.is_sound(before_key) && covers(before, rule));
+        if hidden {
             checker.error(
-                &key,
+                key,
                 "is never reached: a rule before it fits everything that this one does",
             );
         }

@@ -57,11 +57,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Whether the key is given.
-    pub(crate) fn has(&self, key: &Key) -> bool {
-        self.find(key).is_some()
-    }
-
+    /// What stands at the key, if it is given.
     fn find(&self, key: &Key) -> Option<&Self> {
         key.steps().iter().try_fold(self, |tree, step| {
             let inner = match (&tree.value, step) {
