@@ -269,6 +269,10 @@ impl Queue {
                         self.lose(lost.lines, &lost.error);
                     }
                     batch.clear();
+                    // What a stuck sink let grow is given back once it moves again.
+                    if batch.capacity() > 4 * BUFFER_URGENT {
+                        batch.shrink_to(BUFFER_URGENT);
+                    }
                 }
             }
             if reopen && let Err(error) = sink.reopen() {

@@ -27,12 +27,16 @@ impl io::Write for Kept {
     }
 }
 
+/// The gate of `log` is one for the process: tests that move it take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// What is written while `act` runs.
 fn logged(
     level: LevelFilter,
     form: Form,
     act: impl FnOnce(&reload::Handle<Targets, Registry>),
 ) -> String {
+    let _turn = TURN.lock();
     let kept = Kept::default();
     let writer = kept.clone();
     let (subscriber, handle) = subscriber(level, form, move || writer.clone());

@@ -46,12 +46,14 @@ struct Attribute {
 }
 
 #[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
 enum Value {
-    StringValue(String),
+    #[serde(rename = "stringValue")]
+    Text(String),
     /// 64-bit numbers are strings in protobuf's JSON.
-    IntValue(String),
-    BoolValue(bool),
+    #[serde(rename = "intValue")]
+    Number(String),
+    #[serde(rename = "boolValue")]
+    Flag(bool),
 }
 
 const KIND_SERVER: u8 = 2;
@@ -336,7 +338,7 @@ impl Fields {
         if !value.is_empty() {
             self.0.push(Attribute {
                 key,
-                value: Value::StringValue(lossy(value)),
+                value: Value::Text(lossy(value)),
             });
         }
     }
@@ -344,14 +346,14 @@ impl Fields {
     fn number(&mut self, key: &'static str, value: impl Into<u64>) {
         self.0.push(Attribute {
             key,
-            value: Value::IntValue(value.into().to_string()),
+            value: Value::Number(value.into().to_string()),
         });
     }
 
     fn flag(&mut self, key: &'static str, value: bool) {
         self.0.push(Attribute {
             key,
-            value: Value::BoolValue(value),
+            value: Value::Flag(value),
         });
     }
 
