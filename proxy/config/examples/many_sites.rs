@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let text = document(0).replace("www.s0.example", "new.s0.example");
     let start = Instant::now();
-    let site = Site::from_toml(&text, Path::new("0.toml"), folder.path())
+    let site = Site::from_toml(&text, Path::new("0.toml"), &folder.path().join("sites"))
         .map_err(|errors| format!("{errors:?}"))?;
     let changed = sites
         .with_site(Arc::new(site))

@@ -223,3 +223,36 @@ proptest! {
         }
     }
 }
+
+/// Every key of a table's schema and of the tables below it.
+fn keys(schema: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match schema {
+        serde_json::Value::Object(object) => {
+            if let Some(serde_json::Value::Object(properties)) = object.get("properties") {
+                found.extend(properties.keys().cloned());
+            }
+            object.values().for_each(|inner| keys(inner, found));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|inner| keys(inner, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_manual_names_every_key() {
+    let manual = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md"),
+    )
+    .unwrap();
+    for schema in [schema::node_schema(), schema::site_schema()] {
+        let mut found = std::collections::BTreeSet::new();
+        keys(&serde_json::from_str(&schema).unwrap(), &mut found);
+        assert!(found.len() > 40);
+        for key in found {
+            let named = [format!("`{key}`"), format!("[{key}]"), format!("{key} = ")]
+                .iter()
+                .any(|form| manual.contains(form.as_str()));
+            assert!(named, "docs/configuration.md says nothing about {key}");
+        }
+    }
+}
