@@ -58,7 +58,7 @@ pub fn format(time: Timestamp) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(clamped.as_secs()))
 }
 
-/// [`format`] as a field value.
+/// [`format()`] as a field value.
 #[must_use]
 pub fn header_value(time: Timestamp) -> HeaderValue {
     // An IMF-fixdate is ASCII letters, digits, spaces, commas and colons, so the conversion cannot

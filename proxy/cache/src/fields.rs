@@ -31,9 +31,11 @@ pub const PROXY_ONLY: [HeaderName; 3] = [
 ];
 
 /// Fields that `Connection` cannot name away. They concern everybody on the way (RFC 9110 §7.6.1
-/// forbids naming them), and who could remove them could reframe a message or make a private
-/// response public.
-const PROTECTED: [HeaderName; 14] = [
+/// forbids naming them), and who could remove them could reframe a message, make a private response
+/// public, or hide a loop.
+const PROTECTED: [HeaderName; 16] = [
+    header::VIA,
+    HeaderName::from_static("cdn-loop"),
     header::HOST,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,

@@ -8,8 +8,10 @@ use crate::freshness::{self, Clock};
 use crate::partial::Partial;
 use crate::policy::Policy;
 use crate::range::ContentRange;
-use crate::tags::{TagHashes, Tags};
+use crate::storability::{self, Exchange, Storability};
+use crate::tags::{self, TagHashes, Tags};
 use crate::time::Timestamp;
+use crate::update;
 use crate::validators::Validators;
 use crate::vary::{Normalise, Vary, VaryKey, VaryNames};
 
@@ -162,11 +164,77 @@ impl StoredMeta {
         })
     }
 
+    /// Applies a 304 that selected this response ([`update::select`]), or a HEAD response that
+    /// matches it ([`update::head_effect`]): updates the stored header and gives the new meta.
+    ///
+    /// `receipt` is of the validation: `response` is the 304's header as it came, `purge_seq` the
+    /// sequence when the validation began, so that it makes a softly purged response valid again.
+    /// Parts and the length of the body stay. See [`Refreshed::verdict`] for what to do with it.
+    #[must_use]
+    pub fn refresh(
+        &self,
+        stored: &mut HeaderMap,
+        receipt: &Receipt<'_>,
+        limits: &tags::Limits,
+        policy: &Policy,
+    ) -> Refreshed {
+        let &Receipt {
+            requested,
+            received,
+            ..
+        } = receipt;
+        let clock = update::freshen(
+            self.status,
+            stored,
+            receipt.response,
+            policy,
+            requested,
+            received,
+        );
+        let control = Control::read(stored, &policy.targets, received);
+        let exchange = Exchange {
+            method: &Method::GET,
+            request: receipt.request,
+            status: self.status,
+            response: stored,
+            control: &control,
+            lifetime: &clock.lifetime,
+        };
+        let verdict = storability::decide(&exchange, policy);
+        let vary = match Vary::parse(stored) {
+            Vary::Fields(names) => names,
+            Vary::Any => self.vary.clone(),
+        };
+        let meta = Self {
+            status: self.status,
+            clock,
+            vary_key: VaryKey::new(&vary, receipt.request, receipt.normalise),
+            vary,
+            tags: Tags::of(stored, limits).hashes(receipt.site),
+            validators: Validators::of(stored, received),
+            length: self.length,
+            partial: self.partial.clone(),
+            purge_seq: receipt.purge_seq,
+        };
+        Refreshed { meta, verdict }
+    }
+
     /// Whether a request selects this variant (RFC 9111 §4.1).
     #[must_use]
     pub fn matches(&self, request: &HeaderMap, normalise: &Normalise) -> bool {
         self.vary_key == VaryKey::new(&self.vary, request, normalise)
     }
+}
+
+/// A stored response after a successful validation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refreshed {
+    /// The new meta, with which this request is answered.
+    pub meta: StoredMeta,
+    /// Whether it may replace what is stored. If not, the entry stays as it was when the reason
+    /// [`storability::Reason::is_about_request`], and else goes: the origin no longer wants it
+    /// stored.
+    pub verdict: Storability,
 }
 
 mod status_code {

@@ -68,6 +68,18 @@ pub enum Reason {
     NeverReusable,
 }
 
+impl Reason {
+    /// Whether it lies in this request alone: another client's may well be stored, and what is
+    /// stored already may stay.
+    #[must_use]
+    pub fn is_about_request(self) -> bool {
+        matches!(
+            self,
+            Self::Method | Self::RequestNoStore | Self::Authorization
+        )
+    }
+}
+
 /// One exchange with the origin.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {

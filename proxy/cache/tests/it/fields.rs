@@ -14,7 +14,7 @@ use crate::support::{NOW, control, dated, field_value, headers, secs};
 fn hop_by_hop() {
     let mut map = headers(&[
         "connection: a, B",
-        "connection: close, Cache-Control, bad name",
+        "connection: close, Cache-Control, CDN-Loop, bad name",
         "a: 1",
         "b: 2",
         "c: 3",

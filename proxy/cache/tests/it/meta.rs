@@ -2,6 +2,7 @@
 
 use anypop_cache::meta::{BodyLength, Receipt, StoredMeta};
 use anypop_cache::policy::Policy;
+use anypop_cache::storability::{Reason, Storability};
 use anypop_cache::tags::{Limits, Tags};
 use anypop_cache::vary::Normalise;
 use http::{Method, StatusCode};
@@ -81,6 +82,92 @@ fn it_knows_its_requests() {
     assert!(meta.matches(&headers(&["foo: 1", "other: 1"]), &Normalise::default()));
     assert!(!meta.matches(&headers(&["foo: 1", "bar: 1"]), &Normalise::default()));
     assert!(!meta.matches(&headers(&["foo: 2"]), &Normalise::default()));
+}
+
+#[test]
+fn validation_refreshes_it() {
+    let meta = meta(
+        200,
+        &[
+            "cache-control: max-age=60",
+            "etag: \"a\"",
+            "surrogate-key: a",
+            "vary: foo",
+            "content-length: 5",
+        ],
+    )
+    .unwrap();
+    let refresh = |request: &[&str], new: &[&str]| {
+        let mut stored = dated(&[
+            "cache-control: max-age=60",
+            "etag: \"a\"",
+            "surrogate-key: a",
+            "vary: foo",
+            "date: {-90}",
+        ]);
+        let (request, new) = (headers(request), dated(new));
+        let receipt = Receipt {
+            site: "shop",
+            request: &request,
+            normalise: &Normalise::default(),
+            status: StatusCode::NOT_MODIFIED,
+            response: &new,
+            requested: NOW.plus(secs(99)),
+            received: NOW.plus(secs(100)),
+            purge_seq: 9,
+        };
+        (
+            meta.refresh(
+                &mut stored,
+                &receipt,
+                &Limits::default(),
+                &Policy::default(),
+            ),
+            stored,
+        )
+    };
+    let (found, stored) = refresh(
+        &["foo: 1", "bar: 2"],
+        &["cache-control: max-age=5", "vary: bar", "cache-tag: b"],
+    );
+    assert_eq!(found.verdict, Storability::Storable);
+    assert_eq!(
+        (
+            found.meta.clock.initial_age,
+            found.meta.clock.lifetime.fresh_for
+        ),
+        (secs(1), secs(5))
+    );
+    assert_eq!(
+        (
+            found.meta.purge_seq,
+            found.meta.length,
+            found.meta.tags.len()
+        ),
+        (9, meta.length, 2)
+    );
+    assert_eq!(found.meta.validators.etag, meta.validators.etag);
+    assert!(
+        found
+            .meta
+            .matches(&headers(&["bar: 2"]), &Normalise::default())
+    );
+    assert_eq!(stored["vary"], "bar");
+
+    for (request, new, reason) in [
+        (
+            &["foo: 1"][..],
+            &["cache-control: no-store"][..],
+            Reason::NoStore,
+        ),
+        (&["foo: 1"], &["cache-control: private"], Reason::Private),
+        (&["foo: 1"], &["vary: *"], Reason::VaryStar),
+        (&["foo: 1", "authorization: x"], &[], Reason::Authorization),
+    ] {
+        let (found, _) = refresh(request, new);
+        assert_eq!(found.verdict, Storability::NotStorable(reason));
+        assert_eq!(reason.is_about_request(), reason == Reason::Authorization);
+    }
 }
 
 #[test]
