@@ -6,7 +6,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -50,37 +49,6 @@ pub enum LogTarget {
     SyslogSocket(PathBuf),
     /// A syslog server by UDP, as `host:port`.
     SyslogUdp(String),
-}
-
-/// A value of `log.access` that is none of the forms allowed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a log target: write \"stdout\", \"off\", \"file:/path\", \"syslog:/dev/log\" or \"syslog:host:514\""
-)]
-pub struct BadTarget(String);
-
-impl FromStr for LogTarget {
-    type Err = BadTarget;
-
-    fn from_str(text: &str) -> Result<Self, BadTarget> {
-        let bad = || BadTarget(text.to_owned());
-        match text.split_once(':') {
-            None if text == "off" => Ok(Self::Off),
-            None if text == "stdout" => Ok(Self::Stdout),
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            Some(("syslog", path)) if path.starts_with('/') => Ok(Self::SyslogSocket(path.into())),
-            Some(("syslog", address)) => {
-                let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
-                let port: u16 = port.parse().map_err(|_| bad())?;
-                if host.is_empty() || port == 0 {
-                    Err(bad())
-                } else {
-                    Ok(Self::SyslogUdp(address.to_owned()))
-                }
-            }
-            _ => Err(bad()),
-        }
-    }
 }
 
 /// An open access log. Dropping it ends its thread once the queue is written; [`AccessLog::close`] waits for that.

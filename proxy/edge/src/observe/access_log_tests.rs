@@ -38,47 +38,6 @@ fn paths(file: &Path) -> Vec<String> {
 }
 
 #[test]
-fn targets() {
-    for (text, target) in [
-        ("off", LogTarget::Off),
-        ("stdout", LogTarget::Stdout),
-        (
-            "file:/var/log/a:b.log",
-            LogTarget::File("/var/log/a:b.log".into()),
-        ),
-        (
-            "syslog:/dev/log",
-            LogTarget::SyslogSocket("/dev/log".into()),
-        ),
-        (
-            "syslog:log.example:514",
-            LogTarget::SyslogUdp("log.example:514".into()),
-        ),
-        (
-            "syslog:[2001:db8::1]:514",
-            LogTarget::SyslogUdp("[2001:db8::1]:514".into()),
-        ),
-    ] {
-        assert_eq!(text.parse(), Ok(target));
-    }
-    for bad in [
-        "",
-        "stderr",
-        "file:",
-        "syslog:",
-        "syslog:host",
-        "syslog::514",
-        "syslog:host:0",
-        "syslog:host:x",
-        "off:",
-        "stdout:x",
-    ] {
-        let error = bad.parse::<LogTarget>().unwrap_err().to_string();
-        assert!(error.contains("syslog:host:514"), "{error}");
-    }
-}
-
-#[test]
 fn a_file_is_reopened_after_a_rotation() {
     let folder = tempfile::tempdir().unwrap();
     let (current, rotated) = (

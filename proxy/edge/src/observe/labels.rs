@@ -279,6 +279,39 @@ impl StatusClass {
     }
 }
 
+impl Refusal {
+    /// The kind of a refusal by the listeners, which give a status for the client and a reason for people.
+    pub fn of(status: u16, reason: &str) -> Self {
+        match status {
+            400 => Self::of_malformed(reason),
+            405 => Self::Method,
+            408 => Self::Timeout,
+            413 => Self::BodySize,
+            414 | 431 => Self::HeaderSize,
+            421 => Self::UnknownHost,
+            417 | 501 | 505 => Self::Unsupported,
+            508 => Self::Loop,
+            _ => Self::Field,
+        }
+    }
+
+    /// By the words in the reason: the part of the request that it speaks of.
+    fn of_malformed(reason: &str) -> Self {
+        let speaks_of = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+        if speaks_of(&["Content-Length", "Transfer-Encoding"]) {
+            Self::Framing
+        } else if speaks_of(&["Host", "host", ":authority"]) {
+            Self::Host
+        } else if speaks_of(&["chunk", "trailer"]) {
+            Self::Chunk
+        } else if speaks_of(&["request line", "target", "method", "path", "HTTP"]) {
+            Self::RequestLine
+        } else {
+            Self::Field
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +336,30 @@ mod tests {
             (600, StatusClass::None),
         ] {
             assert_eq!(StatusClass::of(status), class, "{status}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_refusals() {
+        for (status, reason, kind) in [
+            (400, "more than one Host", Refusal::Host),
+            (400, "target's host is not a host", Refusal::Host),
+            (
+                400,
+                "Content-Length beside Transfer-Encoding",
+                Refusal::Framing,
+            ),
+            (400, "chunk size is too large", Refusal::Chunk),
+            (400, "bare LF in the trailers", Refusal::Chunk),
+            (400, "request line is not three words", Refusal::RequestLine),
+            (400, "not an HTTP request", Refusal::RequestLine),
+            (400, "folded field line", Refusal::Field),
+            (400, "bare CR", Refusal::Field),
+            (408, "request head takes too long", Refusal::Timeout),
+            (431, "too many fields", Refusal::HeaderSize),
+            (505, "HTTP version not supported", Refusal::Unsupported),
+        ] {
+            assert_eq!(Refusal::of(status, reason), kind, "{status} {reason}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::labels::{Label as _, OriginResult, Protocol};
-use super::record::{AccessRecord, OriginRecord};
+use super::record::{AccessRecord, CLIENT_GONE, OriginRecord};
 use super::trace::{SpanId, Trace};
 
 /// The most bytes of one text in a span. The whole of it is in the access log.
@@ -166,7 +166,8 @@ pub(super) fn server_span(record: &AccessRecord<'_>, trace: &Trace) -> Span {
 
     // Only the server's own failures are errors of a server span, among them a response that broke off after its head (its status
     // looks well). A refused request and a client that left are none.
-    let failed = record.status >= 500 || (record.status < 400 && !record.error.is_empty());
+    let broke_off = record.status < 400 && !record.error.is_empty() && record.error != CLIENT_GONE;
+    let failed = record.status >= 500 || broke_off;
     fields.error(failed, record.error, record.status);
     let status = failed.then(|| Status {
         code: STATUS_ERROR,

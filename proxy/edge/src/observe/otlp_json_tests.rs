@@ -90,6 +90,8 @@ fn errors() {
         (404, "", None),
         (400, "http_request_error", None),
         (0, "", None),
+        (0, CLIENT_GONE, None),
+        (200, CLIENT_GONE, None),
         (502, "connection_refused", Some("connection_refused")),
         (500, "", Some("500")),
         (

@@ -11,6 +11,10 @@ use super::request_id::RequestId;
 use super::stamp;
 use super::trace::{SpanId, TraceId};
 
+/// The value of [`AccessRecord::error`] when the client left before its response was whole: the one error that is nobody's failure
+/// here, and that RFC 9209 has no name for.
+pub const CLIENT_GONE: &str = "client_gone";
+
 /// Everything one request leaves behind. It borrows from the request and is written when the request has ended; what does not apply stays at
 /// its default and is left out of the line. docs/logs.md explains every key.
 #[derive(Debug, Clone)]
@@ -71,7 +75,7 @@ pub struct AccessRecord<'a> {
     pub first_byte: Option<Duration>,
     /// The origin's part; `None` when no origin was asked.
     pub origin: Option<OriginRecord<'a>>,
-    /// The error type of RFC 9209 §2.3, for example `connection_timeout`; empty without error.
+    /// The error type of RFC 9209 §2.3, for example `connection_timeout`, or [`CLIENT_GONE`]; empty without error.
     pub error: &'a str,
     /// What went wrong, for people.
     pub error_detail: &'a [u8],
