@@ -15,12 +15,22 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(key.encoding(), data);
     }
     let _ = cookies::value(&field_lines(&header::COOKIE, data), "session");
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
-    let key = CacheKey::builder("site", Scheme::Https, "host.example").target(path, query).build();
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (path, query) = text
+        .split_once('?')
+        .map_or((text, None), |(path, query)| (path, Some(query)));
+    let key = CacheKey::builder("site", Scheme::Https, "host.example")
+        .target(path, query)
+        .build();
     assert_eq!((key.path(), key.query()), (path, query));
     assert_eq!(CacheKey::try_from(key.encoding()).ok().as_ref(), Some(&key));
-    for mode in [QueryMode::Allow(vec!["v".into()]), QueryMode::Deny(vec!["utm".into()]), QueryMode::All] {
+    for mode in [
+        QueryMode::Allow(vec!["v".into()]),
+        QueryMode::Deny(vec!["utm".into()]),
+        QueryMode::All,
+    ] {
         let rules = QueryRules { mode, sort: true };
         let once = rules.apply(query);
         // Rules are idempotent: an edge behind an edge changes nothing.

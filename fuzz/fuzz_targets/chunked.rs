@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 /// The body, and how many bytes were left over; `None` when it is refused or not whole.
 fn decode(data: &[u8], piece: usize) -> Option<(Vec<u8>, usize)> {
-    let (mut decoder, mut input, mut body) = (ChunkedDecoder::default(), BytesMut::new(), Vec::new());
+    let (mut decoder, mut input, mut body) =
+        (ChunkedDecoder::default(), BytesMut::new(), Vec::new());
     let mut pieces = data.chunks(piece.max(1));
     loop {
         match decoder.decode(&mut input).ok()? {
@@ -22,7 +23,9 @@ fn decode(data: &[u8], piece: usize) -> Option<(Vec<u8>, usize)> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((piece, data)) = data.split_first() else { return };
+    let Some((piece, data)) = data.split_first() else {
+        return;
+    };
     let whole = decode(data, data.len());
     assert_eq!(whole, decode(data, usize::from(*piece)));
     assert_eq!(whole, decode(data, 1));

@@ -6,6 +6,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     if let Some(range) = ContentRange::parse(data) {
-        assert_eq!(ContentRange::parse(range.to_string().as_bytes()), Some(range));
+        assert_eq!(
+            ContentRange::parse(range.to_string().as_bytes()),
+            Some(range)
+        );
     }
 });

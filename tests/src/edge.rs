@@ -186,14 +186,24 @@ pub fn site(id: &str, hostnames: &[&str], origin: &Origin, more: &str) -> String
     )
 }
 
-fn config(document: &Path) -> [OsString; 2] {
-    ["--config".into(), document.into()]
+fn config(document: &Path) -> [OsString; 3] {
+    ["serve".into(), "--config".into(), document.into()]
 }
 
 /// Starts `anypop serve --origin URL --listen 127.0.0.1:0`, without any document.
 pub async fn serve_origin(url: &str) -> Edge {
     let builder = EdgeBuilder::default();
-    let what: Vec<OsString> = ["--origin", url, "--listen", "127.0.0.1:0"]
+    let what: Vec<OsString> = ["serve", "--origin", url, "--listen", "127.0.0.1:0"]
+        .map(Into::into)
+        .into();
+    let running = Running::start(&what, builder.folder(), &[]).await;
+    Edge { builder, running }
+}
+
+/// Starts `anypop demo` on free ports.
+pub async fn demo() -> Edge {
+    let builder = EdgeBuilder::default();
+    let what: Vec<OsString> = ["demo", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"]
         .map(Into::into)
         .into();
     let running = Running::start(&what, builder.folder(), &[]).await;
@@ -218,7 +228,6 @@ impl Running {
         let announce = folder.join("announce.json");
         let _ = std::fs::remove_file(&announce);
         let mut child = Command::new(binary())
-            .arg("serve")
             .args(what)
             .arg("--announce")
             .arg(&announce)
@@ -395,6 +404,21 @@ impl Edge {
         .await
         .unwrap();
         found(&text).unwrap()
+    }
+
+    /// What the daemon has printed on standard output so far, once `enough` says that it is enough.
+    ///
+    /// # Panics
+    /// When that does not come within the deadline.
+    pub async fn printed(&self, enough: impl Fn(&str) -> bool) -> String {
+        let mut output = self.running.output.clone();
+        within(
+            "what the daemon prints",
+            output.wait_for(|text| enough(text)),
+        )
+        .await
+        .unwrap()
+        .clone()
     }
 
     /// The process id.

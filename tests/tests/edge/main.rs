@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+mod b00_support;
 mod b01_hits;
 mod b02_conditions;
 mod b03_ranges;
@@ -23,3 +24,4 @@ mod b14_proxy_protocol;
 mod b15_seeing;
 mod b16_bad_documents;
 mod b17_lifecycle;
+mod b18_demo;
