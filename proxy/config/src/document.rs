@@ -15,10 +15,12 @@ use crate::{
 /// A node's document.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["listen"]))]
 pub struct NodeDocument {
     /// Who is this node?
     pub node: NodeSection,
     /// Where does it listen for clients? At least one is needed.
+    #[schemars(length(min = 1))]
     pub listen: Vec<Listen>,
     /// How much may clients ask of it?
     pub limits: ProxyLimits,
@@ -43,10 +45,12 @@ pub struct NodeDocument {
 /// A site's document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "hostnames", "origin"]))]
 pub struct SiteDocument {
     /// What is the site called? Required, and no two sites may have the same.
     pub id: Option<SiteId>,
     /// Which hosts does it answer for? Required: names, `*.` and a name for everything below it, or `*` for every host that no other site has.
+    #[schemars(length(min = 1))]
     pub hostnames: Vec<HostPattern>,
     /// Which methods may clients use? Others get 405.
     pub methods: MethodSet,

@@ -1,8 +1,12 @@
 use super::{Checker, site::check_query};
-use crate::{key::Key, site::Rule, value::PathGlob};
+use crate::{
+    key::Key,
+    site::{CachePolicy, Rule},
+    value::PathGlob,
+};
 
 /// Checks a site's rules.
-pub(super) fn check_rules(checker: &mut Checker<'_>, rules: &[Rule]) {
+pub(super) fn check_rules(checker: &mut Checker<'_>, rules: &[Rule], cache: &CachePolicy) {
     // Rules that could not be read are not in the list, so the list's numbers are the document's only while there are none.
     let keys: Vec<Key> = checker
         .remaining(&Key::of("rules"))
@@ -11,6 +15,15 @@ pub(super) fn check_rules(checker: &mut Checker<'_>, rules: &[Rule]) {
         .collect();
     for (at, (rule, key)) in rules.iter().zip(&keys).enumerate() {
         check_rule(checker, key, rule);
+        let key_cookies = rule.key_cookies.as_deref().unwrap_or(&cache.key_cookies);
+        let strip_cookies = rule.strip_cookies.unwrap_or(cache.strip_cookies);
+        let said_here = rule.key_cookies.is_some() || rule.strip_cookies.is_some();
+        if said_here && strip_cookies && !key_cookies.is_empty() {
+            checker.error(
+                key,
+                "strips cookies and has key_cookies, with what it takes from [cache]: the origin would not see the cookies that tell responses apart",
+            );
+        }
         let hidden = rules
             .iter()
             .zip(&keys)

@@ -43,7 +43,7 @@ pub(crate) fn check_site(
     let tls = check_tls(checker, document.tls);
     let origin = check_origin(checker, document.origin);
     check_cache(checker, &document.cache);
-    check_rules(checker, &document.rules);
+    check_rules(checker, &document.rules, &document.cache);
     check_limits(checker, &document.limits);
     check_edits(
         checker,

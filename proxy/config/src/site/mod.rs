@@ -20,7 +20,8 @@ use crate::{
     check::{Checker, check_site},
     diagnostic::Diagnostic,
     intern::Interner,
-    value::{CookieName, HostPattern, MethodSet, SiteId},
+    node::Node,
+    value::{ByteSize, CookieName, HostPattern, MethodSet, SiteId},
 };
 
 /// A site's document, checked: every path is absolute, every file that it names could be read.
@@ -88,6 +89,12 @@ impl Site {
         self.rules
             .iter()
             .find(|rule| rule.matches(path, method, status))
+    }
+
+    /// The largest object that is kept for this site on this node.
+    pub fn max_object(&self, node: &Node) -> ByteSize {
+        let own = self.cache.max_object.unwrap_or(node.cache.max_object);
+        own.min(node.cache.max_object)
     }
 
     /// What holds for a request, or for its response once there is a status: the site's settings with those of the first rule that fits in their place.

@@ -8,8 +8,10 @@ use crate::value::{Hostname, ServerUrl, duration};
 /// Where a site's content comes from, as the document has it: `[origin]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["servers"]))]
 pub struct OriginSection {
     /// Which servers are asked? At least one is needed.
+    #[schemars(length(min = 1))]
     pub servers: Vec<Server>,
     /// Which of them is asked first: `round-robin`, `random`, `least-requests` or `client-hash`?
     pub balance: Balance,
