@@ -29,7 +29,7 @@ pub struct BodyStream {
 }
 
 enum State {
-    Open(Exchange),
+    Open(Box<Exchange>),
     Ended,
     Failed(FetchError),
 }
@@ -43,7 +43,7 @@ impl BodyStream {
     ) -> Self {
         Self {
             between: pick.pool().settings().timeouts.between_bytes,
-            state: State::Open(exchange),
+            state: State::Open(Box::new(exchange)),
             pick: Some(pick),
             expected,
             received: 0,

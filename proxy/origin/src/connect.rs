@@ -18,12 +18,11 @@ use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{Digest, GetProxyDigest};
 use pingora_core::upstreams::peer::{ALPN, HttpPeer};
-use pingora_error::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 use tokio::time::Instant;
 
 use crate::dial::Dial;
-use crate::error::{ErrorKind, FetchError};
+use crate::error::FetchError;
 use crate::guard::Guard;
 use crate::race::{Judge, Race};
 use crate::resolve::{Family, Resolver};
@@ -137,10 +136,9 @@ impl Connect {
 #[async_trait]
 impl L4Connect for Connect {
     async fn connect(&self, _placeholder: &PeerAddress) -> pingora_error::Result<Stream> {
-        let (mut stream, connected) = self.dial().await.map_err(|error| {
-            let error = error.at(&self.site, &self.server.name);
-            Error::because(etype(error.kind), "connecting to an origin", error)
-        })?;
+        let dialled = self.dial().await;
+        let (mut stream, connected) =
+            dialled.map_err(|error| error.at(&self.site, &self.server.name))?;
         // The digest of a CONNECT proxy, which we never use, is the one place of a stream that
         // carries data of ours through both of Pingora's connectors.
         let response = ResponseHeader::build(200, None)?;
@@ -150,25 +148,16 @@ impl L4Connect for Connect {
     }
 }
 
-/// Pingora's nearest word, for what looks at Pingora's types only.
-fn etype(kind: ErrorKind) -> ErrorType {
-    match kind {
-        ErrorKind::ConnectionTimeout | ErrorKind::DnsTimeout => ErrorType::ConnectTimedout,
-        ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-        ErrorKind::DestinationIpUnroutable => ErrorType::ConnectNoRoute,
-        _ => ErrorType::ConnectError,
-    }
-}
-
 /// The peer of a site's server, but for the connector, which every request brings itself.
 pub(crate) fn template(settings: &PoolSettings, server: &Server) -> HttpPeer {
     let url = &server.identity.url;
     // 0.0.0.0 is the one address that Pingora does not compare with that of a kept connection.
     let placeholder = SocketAddr::from((Ipv4Addr::UNSPECIFIED, url.port()));
     let tls = &settings.tls;
-    let name = match &tls.sni {
-        Some(sni) => sni.clone(),
-        None => url.server_name(),
+    // Without a name Pingora would not verify the certificate either.
+    let name = match tls.sni.as_deref() {
+        None | Some("") => url.server_name(),
+        Some(sni) => sni.to_owned(),
     };
     let mut peer = HttpPeer::new(placeholder, url.tls(), name);
     peer.group_key = server.group;

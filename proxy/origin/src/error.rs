@@ -190,10 +190,8 @@ pub struct FetchError {
     pub server: Option<Arc<str>>,
     /// The address that was dialled or used.
     pub address: Option<SocketAddr>,
-    /// The DNS response code (`NXDOMAIN`), for [`ErrorKind::DnsError`].
-    pub rcode: Option<Cow<'static, str>>,
-    /// The alert's name (`HandshakeFailure`), for [`ErrorKind::TlsAlertReceived`].
-    pub alert: Option<String>,
+    /// The other side's word for it: see [`Self::rcode`] and [`Self::alert`].
+    said: Option<Box<str>>,
 }
 
 impl FetchError {
@@ -205,8 +203,7 @@ impl FetchError {
             site: None,
             server: None,
             address: None,
-            rcode: None,
-            alert: None,
+            said: None,
         }
     }
 
@@ -223,6 +220,29 @@ impl FetchError {
     pub(crate) fn address(mut self, address: Option<SocketAddr>) -> Self {
         self.address = self.address.or(address);
         self
+    }
+
+    /// The same error, with the other side's word for it.
+    #[must_use]
+    pub(crate) fn said(mut self, word: impl Into<Box<str>>) -> Self {
+        self.said = Some(word.into());
+        self
+    }
+
+    /// The DNS response code (`NXDOMAIN`), for [`ErrorKind::DnsError`].
+    #[must_use]
+    pub fn rcode(&self) -> Option<&str> {
+        self.said
+            .as_deref()
+            .filter(|_| self.kind == ErrorKind::DnsError)
+    }
+
+    /// The alert's name (`HandshakeFailure`), for [`ErrorKind::TlsAlertReceived`].
+    #[must_use]
+    pub fn alert(&self) -> Option<&str> {
+        self.said
+            .as_deref()
+            .filter(|_| self.kind == ErrorKind::TlsAlertReceived)
     }
 
     /// The status a client gets (502, 503 or 504).
@@ -256,11 +276,11 @@ impl FetchError {
         }
         value.push_str("; error=");
         value.push_str(self.kind.token());
-        if let Some(rcode) = &self.rcode {
+        if let Some(rcode) = self.rcode() {
             value.push_str("; rcode=");
             push_string(&mut value, rcode);
         }
-        if let Some(alert) = &self.alert {
+        if let Some(alert) = self.alert() {
             value.push_str("; alert-message=");
             push_string(&mut value, alert);
         }
@@ -273,7 +293,8 @@ impl FetchError {
         if let Some(own) = error.root_cause().downcast_ref::<Self>() {
             return own.clone();
         }
-        let detail = error.to_string();
+        // Pingora begins with the side at fault, which is often not set.
+        let detail = error.to_string().trim_start().to_owned();
         if let Some(h2) = error.root_cause().downcast_ref::<h2::Error>() {
             return Self::new(h2_kind(h2), detail);
         }
@@ -322,6 +343,20 @@ impl FetchError {
     }
 }
 
+impl From<FetchError> for Box<Error> {
+    /// For hooks of Pingora's proxy; [`FetchError::from_pingora`] finds it again.
+    fn from(error: FetchError) -> Self {
+        let etype = match error.kind {
+            ErrorKind::ConnectionTimeout | ErrorKind::DnsTimeout => ErrorType::ConnectTimedout,
+            ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+            ErrorKind::DestinationIpUnroutable => ErrorType::ConnectNoRoute,
+            kind if kind.sent() => ErrorType::ReadError,
+            _ => ErrorType::ConnectError,
+        };
+        Error::because(etype, "with an origin", error).into_up()
+    }
+}
+
 /// What the other side says or the network does ends the connection; what our library says is that
 /// the other side broke the protocol.
 fn h2_kind(error: &h2::Error) -> ErrorKind {
@@ -337,13 +372,12 @@ fn h2_kind(error: &h2::Error) -> ErrorKind {
 fn tls_failure(detail: String) -> FetchError {
     const ALERT: &str = "received fatal alert: ";
     if let Some(at) = detail.find(ALERT) {
-        let alert = detail[at + ALERT.len()..]
+        let rest = detail.get(at + ALERT.len()..).unwrap_or_default();
+        let alert: String = rest
             .chars()
             .take_while(char::is_ascii_alphanumeric)
             .collect();
-        let mut error = FetchError::new(ErrorKind::TlsAlertReceived, detail);
-        error.alert = Some(alert);
-        return error;
+        return FetchError::new(ErrorKind::TlsAlertReceived, detail).said(alert);
     }
     let kind = if detail.contains("invalid peer certificate") {
         ErrorKind::TlsCertificateError
@@ -376,4 +410,65 @@ fn push_string(out: &mut String, text: &str) {
         }
     }
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_status_is_a_structured_field_that_tells_no_address() {
+        let error = FetchError::new(ErrorKind::DnsError, "10.0.0.1 said no").said("NXDOMAIN");
+        assert_eq!(
+            error.proxy_status("pop1-a"),
+            "pop1-a; error=dns_error; rcode=\"NXDOMAIN\""
+        );
+        let error = FetchError::new(ErrorKind::ConnectionTimeout, "");
+        assert_eq!(
+            error.proxy_status("1 \"node\" é"),
+            "\"1 \\\"node\\\" %C3%A9\"; error=connection_timeout"
+        );
+    }
+
+    #[test]
+    fn pingoras_errors_have_a_kind() {
+        use ErrorKind as K;
+        use ErrorType as T;
+        for (etype, kind) in [
+            (T::ConnectTimedout, K::ConnectionTimeout),
+            (T::ConnectRefused, K::ConnectionRefused),
+            (T::ConnectNoRoute, K::DestinationIpUnroutable),
+            (T::ReadTimedout, K::ConnectionReadTimeout),
+            (T::WriteTimedout, K::ConnectionWriteTimeout),
+            (T::ConnectionClosed, K::ConnectionTerminated),
+            (T::InvalidHTTPHeader, K::HttpProtocolError),
+            (T::InvalidCert, K::TlsCertificateError),
+            (T::InternalError, K::ProxyInternalError),
+        ] {
+            let error = Error::explain(etype, "context");
+            assert_eq!(FetchError::from_pingora(&error).kind, kind);
+        }
+    }
+
+    #[test]
+    fn tls_failures_are_told_apart() {
+        let of = |text: &'static str| {
+            let error = Error::explain(ErrorType::TLSHandshakeFailure, text);
+            FetchError::from_pingora(&error)
+        };
+        let alert = of("TLS connect() failed: received fatal alert: HandshakeFailure, SNI: x");
+        assert_eq!(alert.kind, ErrorKind::TlsAlertReceived);
+        assert_eq!(alert.alert(), Some("HandshakeFailure"));
+        let certificate = of("TLS connect() failed: invalid peer certificate: UnknownIssuer");
+        assert_eq!(certificate.kind, ErrorKind::TlsCertificateError);
+        assert_eq!(of("TLS handshake eof").kind, ErrorKind::TlsProtocolError);
+    }
+
+    #[test]
+    fn our_own_error_comes_back_through_pingora() {
+        let own = FetchError::new(ErrorKind::DestinationIpProhibited, "no");
+        let inner: Box<Error> = own.clone().into();
+        let outer = inner.more_context("more");
+        assert_eq!(FetchError::from_pingora(&outer), own);
+    }
 }

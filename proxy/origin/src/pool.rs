@@ -130,7 +130,7 @@ impl Pool {
                 candidates.retain(|candidate| candidate.index != index);
             }
         }
-        let error = if none {
+        let mut error = if none {
             FetchError::new(
                 ErrorKind::DestinationNotFound,
                 "the site has no server left",
@@ -139,10 +139,8 @@ impl Pool {
             let detail = format!("{limit} exchanges are under way with every server");
             FetchError::new(ErrorKind::ConnectionLimitReached, detail)
         };
-        Err(FetchError {
-            site: Some(Arc::clone(&self.settings.site)),
-            ..error
-        })
+        error.site = Some(Arc::clone(&self.settings.site));
+        Err(error)
     }
 
     fn balance(&self, candidates: &[Candidate], client: Option<IpAddr>) -> Option<usize> {

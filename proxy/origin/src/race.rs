@@ -78,6 +78,10 @@ impl Queue {
         None
     }
 
+    fn has_first(&self) -> bool {
+        self.first.iter().any(|queue| !queue.is_empty())
+    }
+
     fn is_empty(&self) -> bool {
         let mut all = self.first.iter().chain(&self.last);
         all.all(VecDeque::is_empty)
@@ -110,11 +114,7 @@ impl<J: Judge> Race<'_, J> {
         let mut resolved: Option<Duration> = None;
         loop {
             let now = Instant::now();
-            let due = next.is_some_and(|at| at <= now) || (next.is_some() && dialing.is_empty());
-            // While IPv6 may still come, a lone IPv4 answer waits its moment out.
-            let held = open[0] && next.is_some_and(|at| at > now) && under_way.is_empty();
-            if due
-                && !held
+            if next.is_some_and(|at| at <= now)
                 && let Some(ip) = queue.pop()
             {
                 let address = SocketAddr::new(ip, self.port);
@@ -148,16 +148,17 @@ impl<J: Judge> Race<'_, J> {
                 answer = v6.as_mut(), if open[0] => {
                     open[0] = false;
                     self.enter(0, answer, &mut queue, &mut failures);
+                    let wait = open[1] && !queue.has_first();
                     if under_way.is_empty() {
-                        next = Some(Instant::now());
+                        next = sooner(next, wait);
                     }
                 }
                 answer = v4.as_mut(), if open[1] => {
                     open[1] = false;
                     self.enter(1, answer, &mut queue, &mut failures);
-                    if next.is_none() {
-                        let delay = if open[0] { RESOLUTION_DELAY } else { Duration::ZERO };
-                        next = Some(Instant::now() + delay);
+                    let wait = open[0];
+                    if under_way.is_empty() {
+                        next = sooner(next, wait);
                     }
                 }
                 () = sleep_until(wake.min(self.deadline)) => {
@@ -214,6 +215,18 @@ impl<J: Judge> Race<'_, J> {
     }
 }
 
+/// When the first attempt starts: at once, or after a moment for the other family's answer. What
+/// was decided earlier is not put off.
+fn sooner(next: Option<Instant>, wait: bool) -> Option<Instant> {
+    let delay = if wait {
+        RESOLUTION_DELAY
+    } else {
+        Duration::ZERO
+    };
+    let at = Instant::now() + delay;
+    Some(next.map_or(at, |next| next.min(at)))
+}
+
 impl Failures {
     /// The failure that tells the most: one that was dialled, one that must not be, none found.
     fn into_error(self, port: u16) -> FetchError {
@@ -238,20 +251,16 @@ impl Failures {
                 FetchError::new(ErrorKind::DnsTimeout, LookupError::Timeout.to_string())
             }
             Some(error @ LookupError::NoSuchName { .. }) => {
-                let mut it = FetchError::new(ErrorKind::DnsError, error.to_string());
-                it.rcode = Some("NXDOMAIN".into());
-                it
+                FetchError::new(ErrorKind::DnsError, error.to_string()).said("NXDOMAIN")
             }
             Some(LookupError::Failed { rcode, detail }) => {
-                let mut it = FetchError::new(ErrorKind::DnsError, detail);
-                it.rcode = rcode.map(Into::into);
-                it
+                let error = FetchError::new(ErrorKind::DnsError, detail);
+                match rcode {
+                    Some(rcode) => error.said(rcode),
+                    None => error,
+                }
             }
-            None => {
-                let mut it = FetchError::new(ErrorKind::DnsError, "the name has no address");
-                it.rcode = Some("NOERROR".into());
-                it
-            }
+            None => FetchError::new(ErrorKind::DnsError, "the name has no address").said("NOERROR"),
         }
     }
 }
