@@ -269,3 +269,197 @@ async fn rapid_resets_end_the_connection_and_nothing_else() {
     gate.open();
     assert_eq!(edge.get("/a").await.text(), "hello");
 }
+
+/// HTTP/2 by hand, for what no library lets one send.
+mod raw {
+    use anypop_tests::{Client, Edge};
+
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const CONTINUATION: u8 = 9;
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    /// Fields as HPACK literals that nobody indexes (RFC 7541 §6.2.2).
+    pub(super) fn literals(fields: &[(&str, &str)]) -> Vec<u8> {
+        let mut block = Vec::new();
+        for (name, value) in fields {
+            for (prefix, text) in [(Some(0), name), (None, value)] {
+                block.extend(prefix);
+                assert!(text.len() < 127, "one byte of length is enough for a test");
+                block.push(u8::try_from(text.len()).unwrap());
+                block.extend(text.as_bytes());
+            }
+        }
+        block
+    }
+
+    /// A connection whose preface and settings are through.
+    pub(super) async fn connect(edge: &Edge) -> Client {
+        let mut client = edge.client().await;
+        client.send([PREFACE, &frame(4, 0, 0, &[])].concat()).await;
+        client
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) enum End {
+        Served,
+        Refused,
+    }
+
+    /// Reads frames until stream 1 has an answer or the connection an end.
+    pub(super) async fn end(client: &mut Client) -> End {
+        loop {
+            let Ok(head) = client.exactly(9).await else {
+                return End::Refused;
+            };
+            let length =
+                usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            let Ok(payload) = client.exactly(length).await else {
+                return End::Refused;
+            };
+            match head[3] {
+                // 0x88 is ":status: 200" of the static table; any other status refuses.
+                HEADERS if payload.first() == Some(&0x88) => return End::Served,
+                HEADERS | 3 | 7 => return End::Refused,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_fields_are_refused() {
+    let origin = origin().await;
+    let edge = Edge::before(&origin).await;
+    let usual = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/a"),
+        (":authority", "test.example"),
+    ];
+    let with = |extra: &[(&'static str, &'static str)]| [&usual[..], extra].concat();
+    let instead = |name: &str, value: &'static str| {
+        usual
+            .map(|(n, v)| if n == name { (n, value) } else { (n, v) })
+            .to_vec()
+    };
+    let without = |name: &str| {
+        usual
+            .into_iter()
+            .filter(|(n, _)| *n != name)
+            .collect::<Vec<_>>()
+    };
+    let table: Vec<(&str, Vec<(&str, &str)>)> = vec![
+        ("no method", without(":method")),
+        ("no scheme", without(":scheme")),
+        ("no path", without(":path")),
+        ("no authority", without(":authority")),
+        ("empty path", instead(":path", "")),
+        ("relative path", instead(":path", "a")),
+        ("star for GET", instead(":path", "*")),
+        ("absolute path", instead(":path", "http://test.example/a")),
+        ("fragment", instead(":path", "/a#b")),
+        ("space in path", instead(":path", "/a b")),
+        ("line end in path", instead(":path", "/a HTTP/1.1\r\nX: y")),
+        ("empty authority", instead(":authority", "")),
+        ("user in authority", instead(":authority", "u@test.example")),
+        (
+            "slash in authority",
+            instead(":authority", "test.example/x"),
+        ),
+        ("other scheme", instead(":scheme", "gopher")),
+        ("space in method", instead(":method", "GET /x")),
+        ("two paths", with(&[(":path", "/b")])),
+        ("two authorities", with(&[(":authority", "evil.example")])),
+        ("unknown pseudo-field", with(&[(":evil", "1")])),
+        ("response pseudo-field", with(&[(":status", "200")])),
+        (
+            "pseudo-field behind a field",
+            [&[("x", "1")][..], &usual].concat(),
+        ),
+        ("upper-case name", with(&[("X-Evil", "1")])),
+        ("space in name", with(&[("x evil", "1")])),
+        ("colon in name", with(&[("x:evil", "1")])),
+        ("line end in value", with(&[("x", "1\r\ny: 2")])),
+        ("NUL in value", with(&[("x", "a\0b")])),
+        ("connection", with(&[("connection", "close")])),
+        ("keep-alive", with(&[("keep-alive", "1")])),
+        ("proxy-connection", with(&[("proxy-connection", "close")])),
+        (
+            "transfer-encoding",
+            with(&[("transfer-encoding", "chunked")]),
+        ),
+        ("upgrade", with(&[("upgrade", "websocket")])),
+        ("te", with(&[("te", "gzip")])),
+        ("length and no body", with(&[("content-length", "5")])),
+        (
+            "length that is no number",
+            with(&[("content-length", "+0")]),
+        ),
+        (
+            "two lengths",
+            with(&[("content-length", "0"), ("content-length", "5")]),
+        ),
+        ("host against authority", with(&[("host", "evil.example")])),
+    ];
+    let mut wrong = Vec::new();
+    for (what, fields) in table {
+        let mut client = raw::connect(&edge).await;
+        client
+            .send(raw::frame(raw::HEADERS, 5, 1, &raw::literals(&fields)))
+            .await;
+        if raw::end(&mut client).await != raw::End::Refused {
+            wrong.push(what);
+        }
+    }
+    assert!(wrong.is_empty(), "served: {wrong:?}");
+    assert_eq!(origin.connections(), 0);
+
+    let mut client = raw::connect(&edge).await;
+    client
+        .send(raw::frame(raw::HEADERS, 5, 1, &raw::literals(&usual)))
+        .await;
+    assert_eq!(
+        raw::end(&mut client).await,
+        raw::End::Served,
+        "the usual is served, so the table tests what it says"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn continuations_without_end_are_cut() {
+    let origin = origin().await;
+    let edge = Edge::before(&origin).await;
+    let before = edge.resident();
+    let piece = raw::frame(
+        raw::CONTINUATION,
+        0,
+        1,
+        &raw::literals(&[("x", &"y".repeat(100))]).repeat(100),
+    );
+    let mut flood = raw::connect(&edge).await;
+    flood
+        .send(raw::frame(
+            raw::HEADERS,
+            1,
+            1,
+            &raw::literals(&[(":method", "GET")]),
+        ))
+        .await;
+    for _ in 0..2000 {
+        flood.send(&piece).await;
+    }
+    // It ends by the edge: this side never closes.
+    let _ = flood.rest().await;
+    let grown = edge.resident().saturating_sub(before);
+    assert!(
+        grown < 16 * 1024 * 1024,
+        "{} KiB stayed of 20 MiB of continuations",
+        grown >> 10
+    );
+    assert_eq!(edge.get("/a").await.text(), "hello");
+}
