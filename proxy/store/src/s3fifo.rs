@@ -6,6 +6,9 @@
 //!
 //! Hits do not come here: they raise the resident's own heat ([`Resident::heat`]), which is read when its turn comes.
 
+#[cfg(test)]
+mod tests;
+
 use crate::ghost::Ghost;
 
 /// What the queues hold.
@@ -185,47 +188,53 @@ impl<T: Resident> S3Fifo<T> {
 
     /// Takes out the resident whose turn it is; newcomers may hold `small` bytes.
     pub(crate) fn evict(&mut self, small: u64) -> Option<(Id, T, u64)> {
+        // The first that was passed over because it is busy: if only such are found, it goes.
+        let mut passed = None;
         let mut patience = PATIENCE;
         // Heat may rise while this runs; nobody gets more than its three rounds.
         let mut rounds = self.len().saturating_mul(4).saturating_add(8);
         loop {
-            let from_small = self.small.front.is_some()
-                && (self.small.weight > small || self.main.front.is_none());
+            let crowded = self.small.weight > small || self.main.front.is_none();
+            let from_small = self.small.front.is_some() && crowded;
             let queue = if from_small {
                 Queue::Small
             } else {
                 Queue::Main
             };
             let index = self.list(queue).front?;
-            let node = self.slots.get(index as usize)?.node.as_ref()?;
-            let heat = node.value.heat();
+            let value = &self.slots.get(index as usize)?.node.as_ref()?.value;
             rounds = rounds.saturating_sub(1);
-            if rounds > 0 {
-                if queue == Queue::Small && heat >= PROMOTE {
-                    node.value.set_heat(0);
-                    self.requeue(index, Queue::Main);
-                    continue;
-                }
-                if queue == Queue::Main && heat > 0 {
-                    node.value.set_heat(heat - 1);
-                    self.requeue(index, Queue::Main);
-                    continue;
-                }
-                if node.value.busy() && patience > 0 {
-                    patience -= 1;
-                    self.requeue(index, queue);
-                    continue;
-                }
+            let heat = if rounds > 0 { value.heat() } else { 0 };
+            if queue == Queue::Small && heat >= PROMOTE {
+                value.set_heat(0);
+                self.requeue(index, Queue::Main);
+            } else if queue == Queue::Main && heat > 0 {
+                value.set_heat(heat - 1);
+                self.requeue(index, Queue::Main);
+            } else if value.busy() && passed != Some(index) && patience > 0 {
+                patience -= 1;
+                passed.get_or_insert(index);
+                self.requeue(index, queue);
+            } else {
+                let goes = if value.busy() {
+                    passed.unwrap_or(index)
+                } else {
+                    index
+                };
+                return self.expel(goes);
             }
-            let generation = self.slots.get(index as usize)?.generation;
-            self.unlink(index);
-            let node = self.free(index)?;
-            if queue == Queue::Small {
-                let room = self.len();
-                self.ghost.put(node.fingerprint, room);
-            }
-            return Some((Id { index, generation }, node.value, node.weight));
         }
+    }
+
+    fn expel(&mut self, index: u32) -> Option<(Id, T, u64)> {
+        let generation = self.slots.get(index as usize)?.generation;
+        self.unlink(index);
+        let node = self.free(index)?;
+        if node.queue == Queue::Small {
+            let room = self.len();
+            self.ghost.put(node.fingerprint, room);
+        }
+        Some((Id { index, generation }, node.value, node.weight))
     }
 
     fn node(&mut self, id: Id) -> Option<&mut Node<T>> {

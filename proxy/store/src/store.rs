@@ -406,6 +406,7 @@ impl Inner {
 
     /// An object that is being filled is not stored after all; its readers go on.
     pub(crate) fn give_up(&self, object: &Arc<Object>, place: Id, too_big: bool) {
+        tracing::debug!(key = %object.key(), too_big, "a body goes on without being stored");
         self.counters.overruns.add();
         self.take_out(object, place);
         self.pass_through(object);

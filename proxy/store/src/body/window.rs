@@ -158,6 +158,11 @@ fn cut_laggards(
         } + stall;
         if deadline <= now {
             place.cut = true;
+            tracing::debug!(
+                at,
+                head,
+                "cut a reader that held up a body which is not stored"
+            );
         } else {
             next = next.min(deadline);
         }
