@@ -280,7 +280,7 @@ impl Live {
     }
 
     /// Whether a reader of the whole body could begin now.
-    pub(super) fn from_start(&self) -> bool {
+    pub(super) fn has_start(&self) -> bool {
         self.base == 0
     }
 

@@ -113,7 +113,7 @@ impl Body {
         if is_read {
             live.trim(keep);
         }
-        if live.held() <= keep && (is_read || live.from_start()) {
+        if live.held() <= keep && (is_read || live.has_start()) {
             return Ok(Room::Free);
         }
         if is_read {
@@ -122,7 +122,7 @@ impl Body {
         // Those who waited for the header may not have come to read yet. Once somebody has, or the start is lost, the
         // last one to leave takes the body along.
         let deadline = since.unwrap_or(now) + stall;
-        if live.from_start() && !live.was_read() && now < deadline {
+        if live.has_start() && !live.was_read() && now < deadline {
             return Ok(Room::Full(deadline));
         }
         live.abort(AbortReason::Abandoned);

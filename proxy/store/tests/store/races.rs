@@ -117,3 +117,42 @@ async fn nothing_purged_comes_back() {
     // The lookups just now have reclaimed what was purged.
     assert_eq!(store.stats().objects, index);
 }
+
+/// Eight fills of big bodies in a memory that holds two: some lose their place, and all their readers get all bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_of_fills_that_lose_their_place_get_every_byte() {
+    let store = Store::new(limits(4 << 20));
+    let fills: Vec<_> = (0..8)
+        .map(|fill| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for round in 0..10 {
+                    let key = key(&format!("/{fill}/{round}"));
+                    let mut writer = store.begin(&key).store(crate::common::plain(None));
+                    let readers: Vec<_> = (0..4)
+                        .map(|_| tokio::spawn(read_all(writer.object().body().reader())))
+                        .collect();
+                    let body = crate::common::pattern(500_000 + fill * 1000 + round);
+                    for part in body.chunks(20_000) {
+                        writer.write(Bytes::copy_from_slice(part)).await.unwrap();
+                        assert!(store.stats().bytes <= 4 << 20);
+                    }
+                    writer.finish(None).unwrap();
+                    for reader in readers {
+                        assert!(reader.await.unwrap().unwrap() == body);
+                    }
+                }
+            })
+        })
+        .collect();
+    for fill in fills {
+        fill.await.unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!(
+        (stats.fills, stats.window_bytes, stats.aborted),
+        (0, 0, 0),
+        "{stats:?}"
+    );
+    assert!(stats.evictions > 0);
+}
