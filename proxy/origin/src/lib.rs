@@ -12,6 +12,7 @@
 //! - [`fetch`]: one GET or HEAD, and its body as a stream ([`Client`], [`Response`], [`BodyStream`]).
 //! - [`error`]: what went wrong in the words of RFC 9209, and what may be done next ([`FetchError`]).
 
+mod attempt;
 mod balance;
 mod body;
 pub mod connect;
@@ -26,6 +27,7 @@ pub mod pool;
 pub mod pools;
 mod race;
 mod random;
+mod request;
 pub mod resolve;
 mod server;
 pub mod settings;

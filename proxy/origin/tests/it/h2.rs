@@ -339,3 +339,35 @@ async fn alpn_decides() {
     let pool = Pool::new(settings, network(&[]));
     assert_eq!(text(&client(), &pool).await.unwrap(), "0");
 }
+
+/// Where HTTP/2 was offered and HTTP/1.1 agreed on, kept connections die as those of HTTP/1.1 do.
+#[tokio::test]
+async fn a_kept_connection_after_a_refused_offer_is_replaced() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let authority = Authority::new();
+    let acceptor = TlsAcceptor::from(server_config(&authority.leaf("127.0.0.1"), &[], None));
+    let origin = Origin::serve(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut head).await.unwrap();
+            }
+            let response = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+            stream.write_all(response).await.unwrap();
+            // Dies on the next request, without a byte.
+            let _ = stream.read_buf(&mut head).await;
+        }
+    })
+    .await;
+    let mut settings = settings(&[format!("https://{}", origin.address)]);
+    settings.http2 = Http2::Offered;
+    settings.retries = 0;
+    settings.tls.trust = Some(authority.trust());
+    let (client, pool) = (client(), Pool::new(settings, network(&[])));
+    for _ in 0..3 {
+        assert_eq!(text(&client, &pool).await.unwrap(), "hello");
+    }
+    assert_eq!(origin.accepted(), 3);
+}

@@ -314,3 +314,18 @@ async fn the_cap_on_exchanges_fails_at_once_and_is_freed_by_the_end() {
     assert!(get(&client, &pool).await.is_ok());
     drop(first);
 }
+
+#[tokio::test]
+async fn a_host_with_both_families_is_reached_by_the_one_that_answers() {
+    // localhost is ::1 and 127.0.0.1; the origin listens on the second alone.
+    let origin = Origin::kept().await;
+    let url = format!("http://localhost:{}", origin.address.port());
+    let pool = Pool::new(settings(&[url]), network(&[]));
+    let (client, pool) = (client(), pool);
+    let mut response = get(&client, &pool).await.unwrap();
+    assert_eq!(response.address, Some(origin.address));
+    assert_eq!(response.retries, 0);
+    read(&mut response.body).await.unwrap();
+    // Kept although the peer's address is not known beforehand.
+    assert!(get(&client, &pool).await.unwrap().reused);
+}

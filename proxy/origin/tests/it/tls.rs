@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anypop_origin::{ErrorKind, FetchError, Identity, Pool, PoolSettings, TlsSettings, Trust};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -181,7 +182,12 @@ async fn the_name_in_sni_can_be_another_than_the_urls() {
         trust: Some(authority.trust()),
         ..TlsSettings::default()
     };
-    assert_eq!(ask(settings).await.unwrap(), "inner.example");
+    assert_eq!(ask(settings.clone()).await.unwrap(), "inner.example");
+    // The handshake is measured.
+    let pool = Pool::new(settings, network(&[]));
+    let response = crate::fake::get(&client(), &pool).await.unwrap();
+    assert!(response.timings.tls > Duration::ZERO);
+    assert!(response.timings.connect > Duration::ZERO);
 }
 
 #[tokio::test]
