@@ -66,6 +66,11 @@ pub struct Client {
 
 impl Client {
     /// A client that keeps at most so many idle connections, over all sites.
+    ///
+    /// # Panics
+    /// The system's authorities, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, cannot be
+    /// read: Pingora loads them here, once. None at all is no panic; then only sites with an
+    /// authority of their own can verify.
     #[must_use]
     pub fn new(idle_connections: usize) -> Self {
         let options = ConnectorOptions::new(idle_connections);

@@ -39,7 +39,7 @@ pub use dial::{Dial, TcpDial};
 pub use error::{ErrorKind, FetchError, Next};
 pub use fetch::{Client, Informational, Request, Response, Timings};
 pub use guard::{Guard, Prohibited};
-pub use pool::{Pick, Pool};
+pub use pool::{Pick, Pool, ServerStatus};
 pub use pools::Pools;
 pub use resolve::{Answer, Family, Lookup, LookupError, Resolver};
 pub use settings::{Balance, Http2, PoolSettings, ServerSettings, ServerUrl, Timeouts};

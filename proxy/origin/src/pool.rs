@@ -31,6 +31,19 @@ struct Member {
     template: HttpPeer,
 }
 
+/// How a server is doing, for metrics and the admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// The server, as `scheme://host:port`.
+    pub server: Arc<str>,
+    /// Its share against the others.
+    pub weight: u32,
+    /// False while it is left alone after failures.
+    pub up: bool,
+    /// Exchanges under way.
+    pub in_flight: usize,
+}
+
 impl Pool {
     /// A pool on its own; [`crate::Pools`] makes those that outlive a change of configuration.
     pub fn new(settings: PoolSettings, network: Arc<Network>) -> Arc<Self> {
@@ -75,6 +88,19 @@ impl Pool {
     #[must_use]
     pub fn settings(&self) -> &PoolSettings {
         &self.settings
+    }
+
+    /// How the servers are doing now.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerStatus> {
+        let now = Instant::now();
+        let status = |member: &Member| ServerStatus {
+            server: Arc::clone(&member.server.name),
+            weight: member.weight,
+            up: !member.server.is_down(now),
+            in_flight: member.server.in_flight(),
+        };
+        self.members.iter().map(status).collect()
     }
 
     /// Chooses a server for one request. `client` is whom [`Balance::ClientHash`] goes by.

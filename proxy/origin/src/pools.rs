@@ -41,6 +41,12 @@ impl Pools {
         self.map.load().get(id).cloned()
     }
 
+    /// All of them, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Pool>> {
+        self.map.load().values().cloned().collect()
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

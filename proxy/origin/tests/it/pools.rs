@@ -43,6 +43,7 @@ async fn least_requests_goes_where_least_is_under_way() {
     let mut held: Vec<_> = (0..3).map(|_| pool.pick(None).unwrap()).collect();
     let mut servers: String = held.iter().map(|pick| last(pick.server())).collect();
     assert_eq!(servers.len(), 3);
+    assert!(pool.servers().iter().all(|one| one.in_flight == 1));
     // Each of the three once, in whatever order; then the one that was given back.
     let gone = last(held.remove(1).server());
     servers.remove(1);
@@ -110,6 +111,8 @@ async fn a_server_that_keeps_failing_is_left_alone_for_a_while() {
         }
     }
     assert!(!order(&pool, 6).contains('1'));
+    let up: Vec<bool> = pool.servers().iter().map(|one| one.up).collect();
+    assert_eq!(up, [false, true, true]);
     tokio::time::advance(Duration::from_millis(1300)).await;
     assert!(order(&pool, 3).contains('1'));
 }
@@ -184,6 +187,7 @@ async fn connections_outlive_a_change_that_does_not_concern_them() {
     other.site = "other".into();
     pools.update([other], []);
     assert_eq!(pools.len(), 2);
+    assert_eq!(pools.all().len(), 2);
     assert_eq!(
         text(&client, &pools.site("other").unwrap()).await.unwrap(),
         "2"
