@@ -12,8 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
 use crate::application::{Application, Event, HandshakeFailure};
-use crate::client::{ClientInfo, Protocol, TlsInfo, Traffic};
+use crate::client::{ClientInfo, Protocol, Traffic};
 use crate::h1;
+use crate::h2;
 use crate::limits::Slot;
 use crate::listener::Server;
 use crate::proxy_protocol::{ProxyAddresses, ProxyHeader, parse_proxy_header};
@@ -101,7 +102,11 @@ pub(crate) async fn serve_connection<A: Application>(server: Arc<Server<A>>, acc
     let (stream, tls, http2) = if settings.tls {
         match timeout_at(
             deadline,
-            Box::pin(tls::accept(socket, server.certificates.as_ref(), false)),
+            Box::pin(tls::accept(
+                socket,
+                server.certificates.as_ref(),
+                settings.http2,
+            )),
         )
         .await
         {
@@ -126,7 +131,7 @@ pub(crate) async fn serve_connection<A: Application>(server: Arc<Server<A>>, acc
         }
     } else {
         let deadline = tokio::time::Instant::from_std(accepted) + limits.header_timeout;
-        let found = if false {
+        let found = if settings.http2 {
             match timeout_at(deadline, find_protocol(&mut socket)).await {
                 Ok(Ok(found)) => found,
                 // Gone, or silent: nobody to talk to.
@@ -160,6 +165,15 @@ pub(crate) async fn serve_connection<A: Application>(server: Arc<Server<A>>, acc
     let app = Arc::clone(&server.app);
     let mode = server.mode();
     if http2.http2 {
+        Box::pin(h2::serve(
+            stream,
+            http2.read.freeze(),
+            Arc::clone(&client),
+            app,
+            limits,
+            mode,
+        ))
+        .await;
     } else {
         let connection =
             h1::Connection::new(stream, http2.read, Arc::clone(&client), app, limits, mode);

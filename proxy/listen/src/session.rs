@@ -13,6 +13,11 @@ use pingora_http::RequestHeader;
 use crate::client::ClientInfo;
 use crate::stream::ClientStream;
 
+/// Pingora's side channel of custom protocols, which HTTP does not have.
+pub(crate) type MessageReader = Box<
+    dyn futures_core::Stream<Item = pingora_error::Result<Bytes>> + Unpin + Send + Sync + 'static,
+>;
+
 /// How much of a request body is kept for a retry; the same as Pingora's own sessions keep.
 const RETRY_BYTES: usize = 64 * 1024;
 

@@ -9,13 +9,12 @@ use tokio::time::Instant;
 use super::chunked::{Chunk, ChunkedDecoder};
 use super::wire::{Wire, WireError};
 use crate::head::{BodyLength, Head, Refusal, Version};
+use crate::pace::Pace;
 
 /// How much of a body that nobody wanted is read so that the connection can be kept.
 pub(super) const DRAIN_BYTES: u64 = 64 * 1024;
 const BODY_ROOM: usize = 16 * 1024;
 const TUNNEL_ROOM: usize = 4 * 1024;
-/// Over how long the least rate is measured.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 /// What is left of the body.
 #[derive(Debug, Default)]
@@ -46,9 +45,7 @@ pub(super) struct RequestState {
     pub(super) timed_out: bool,
     /// Longest pause between pieces; `None` in a tunnel unless the application asks for one.
     pub(super) body_timeout: Option<Duration>,
-    waiting_since: Option<Instant>,
-    window_waited: Duration,
-    window_bytes: u64,
+    pace: Pace,
 }
 
 impl RequestState {
@@ -128,26 +125,6 @@ impl RequestState {
             Body::Tunnel => Ok(Some(Some(input.split().freeze()))),
         }
     }
-
-    /// Counts bytes that came after a wait; false when they come too slowly.
-    fn came(&mut self, bytes: usize, now: Instant, min_rate: u64) -> bool {
-        let Some(since) = self.waiting_since.take() else {
-            return true;
-        };
-        if min_rate == 0 {
-            return true;
-        }
-        self.window_waited += now.saturating_duration_since(since);
-        self.window_bytes = self.window_bytes.saturating_add(bytes as u64);
-        if self.window_waited < RATE_WINDOW {
-            return true;
-        }
-        let wanted = min_rate.saturating_mul(self.window_waited.as_secs());
-        let enough = self.window_bytes >= wanted;
-        self.window_waited = Duration::ZERO;
-        self.window_bytes = 0;
-        enough
-    }
 }
 
 impl Wire {
@@ -199,6 +176,7 @@ impl Wire {
             }
             if !self
                 .request
+                .pace
                 .came(n, Instant::now(), self.limits.body_min_rate)
             {
                 self.request.timed_out = true;
@@ -209,7 +187,7 @@ impl Wire {
     }
 
     fn poll_body_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let since = *self.request.waiting_since.get_or_insert_with(Instant::now);
+        let since = self.request.pace.waits(Instant::now());
         match self.request.body_timeout {
             Some(timeout) => self.read_timer.poll(cx, since + timeout),
             None => Poll::Pending,

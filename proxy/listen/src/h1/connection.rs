@@ -390,7 +390,7 @@ fn unanswered(wire: &Wire) -> Refusal {
 }
 
 /// A whole response that refuses a request and closes the connection.
-pub(crate) fn refusal_response(refusal: Refusal) -> BytesMut {
+fn refusal_response(refusal: Refusal) -> BytesMut {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     let text = status.canonical_reason().unwrap_or("Refused");
     let mut out = BytesMut::with_capacity(256);

@@ -14,4 +14,4 @@ mod session;
 mod wire;
 
 pub use chunked::{Chunk, ChunkedDecoder};
-pub(crate) use connection::{Connection, refusal_response};
+pub(crate) use connection::Connection;

@@ -19,13 +19,10 @@ use tokio::time::timeout;
 
 use super::body::Body;
 use super::wire::{Shared, WireError};
-use crate::session::{RetryBuffer, raw_head, summary};
+use crate::session::{MessageReader, RetryBuffer, raw_head, summary};
 
 /// So many bytes may wait for the connection's task to write them out; more hold the writer up.
 const WRITE_BEHIND: usize = 16 * 1024;
-
-type MessageReader =
-    Box<dyn futures_core::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 /// One request and its response. The connection goes on when this is dropped; it ends if the response is not complete by then.
 pub(super) struct H1Session {

@@ -18,7 +18,7 @@ pub use authority::Authority;
 pub(crate) use authority::AuthorityRef;
 pub(crate) use bytes::{is_field_value, is_target, is_token};
 pub use fields::BodyLength;
-pub(crate) use fields::{content_length, is_forbidden_trailer, parse_fields};
+pub(crate) use fields::{content_length, is_forbidden_trailer};
 pub use parse::{HeadLimits, Parse, Parsed, parse};
 pub use view::{Head, Scheme, Version};
 
