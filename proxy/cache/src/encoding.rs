@@ -16,6 +16,8 @@ pub enum Coding {
     Zstd,
     /// gzip, and its old name `x-gzip`.
     Gzip,
+    /// zlib (RFC 1950), for origins that have nothing else.
+    Deflate,
 }
 
 impl Coding {
@@ -26,6 +28,7 @@ impl Coding {
             Self::Br => "br",
             Self::Zstd => "zstd",
             Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
         }
     }
 

@@ -1,0 +1,414 @@
+//! A node from its configuration: everything is opened and bound before anything serves, so that a
+//! node that cannot start has not half started; and everything is put down in order at the end.
+
+mod certificates;
+mod signals;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anypop_config::{Live, Node, Snapshot};
+use anypop_listen::{Listener, Mode, Server};
+use anypop_origin::{Client, Guard, Network, Pools, Resolver, TcpDial};
+use anypop_store::{Limits, Store};
+pub use certificates::CertificateStore;
+use serde::Serialize;
+use tokio::{net::UnixListener, sync::watch, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin,
+    application::Front,
+    edge::{Bound, Edge, IDLE_ORIGIN_CONNECTIONS},
+    lifecycle::{Lifecycle, State},
+    observe::{
+        access_log::AccessLog,
+        labels::Outcome,
+        metrics::{Build, Metrics, StoreFigures},
+        otlp::{self, Endpoint, Resource},
+        trace::Sampler,
+    },
+    pipeline::{Identity, RateLimiter},
+    settings::{self, Unusable},
+    status_stream::StatusSocket,
+    unix_socket,
+};
+
+pub use signals::until_told;
+
+/// How long open connections may take to end by themselves after SIGTERM.
+const BLEED: Duration = Duration::from_secs(60);
+/// How long log lines may take to be written at the end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Why a node did not start. Nothing of it runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A document names something that cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// An address or socket could not be bound.
+    #[error("{0}")]
+    Bind(String),
+    /// Anything else.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// What a running node tells those who started it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ready {
+    /// The process.
+    pub pid: u32,
+    /// Where clients are accepted.
+    pub listeners: Vec<Bound>,
+    /// The control socket, if there is one.
+    pub admin: Option<PathBuf>,
+    /// The control API's TCP address, if there is one.
+    pub admin_address: Option<SocketAddr>,
+}
+
+/// Which of a node's control doors are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doors {
+    /// Admin API and status stream, as the document says.
+    All,
+    /// Neither: a node without a document has no place for them, unless one was named.
+    None,
+}
+
+/// A node that serves.
+pub struct Running {
+    edge: Arc<Edge>,
+    ready: Ready,
+    mode: watch::Sender<Mode>,
+    serving: Vec<JoinHandle<io::Result<()>>>,
+    control: Vec<JoinHandle<()>>,
+    stop_control: CancellationToken,
+    cut: CancellationToken,
+}
+
+/// Starts a node.
+///
+/// # Errors
+/// When anything that its documents ask for cannot be had; nothing runs then.
+pub async fn start(snapshot: Snapshot, doors: Doors) -> Result<Running, StartError> {
+    // Not the first to start in this process: then the provider is the same.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let node = snapshot.node.clone();
+    let metrics = Arc::new(Metrics::new(Build {
+        version: env!("CARGO_PKG_VERSION"),
+        commit: option_env!("ANYPOP_COMMIT").unwrap_or(""),
+    }));
+    let store = Store::new(Limits {
+        memory: node.cache.memory.bytes(),
+        max_object: node.cache.max_object.bytes(),
+        // Each site has a bound of its own, which is kept where variants are stored.
+        max_variants: usize::MAX,
+        ..Limits::default()
+    });
+    let listeners: Vec<Listener> = settings::listeners(&node)
+        .map(Listener::bind)
+        .collect::<Result<_, _>>()
+        .map_err(|error| StartError::Bind(error.to_string()))?;
+    let bound = bound(&node, &listeners)?;
+    let pools = Pools::new(network(&node, &bound)?);
+    let pool_settings: Vec<_> = snapshot
+        .sites
+        .iter()
+        .map(|site| settings::pool(site))
+        .collect::<Result<_, _>>()?;
+    pools.replace(pool_settings);
+    let certificates = certificates::load(&snapshot)?;
+    let control = Control::bind(&node, doors).await?;
+    let access_log = AccessLog::open(
+        &settings::access_log(&node.log.access),
+        &node.name,
+        metrics.clone(),
+    )
+    .map_err(|source| StartError::Io {
+        what: format!("access log {}", node.log.access),
+        source,
+    })?;
+    let stop_control = CancellationToken::new();
+    let (spans, exporter) = match &node.tracing.otlp {
+        Some(url) => {
+            let endpoint: Endpoint = url
+                .to_string()
+                .parse()
+                .map_err(|error| Unusable::new("tracing.otlp", error))?;
+            let (spans, exporter) = otlp::exporter(endpoint, resource(&node), metrics.clone());
+            (Some(spans), Some(exporter))
+        }
+        None => (None, None),
+    };
+    let site_count = snapshot.sites.len() as u64;
+    let edge = Arc::new(Edge {
+        live: Live::new(snapshot),
+        origin: Client::new(IDLE_ORIGIN_CONNECTIONS),
+        pools,
+        certificates: certificates.clone(),
+        lifecycle: Arc::new(Lifecycle::default()),
+        metrics: metrics.clone(),
+        access_log,
+        sampler: if spans.is_some() {
+            Sampler::new(node.tracing.sample)
+        } else {
+            Sampler::off()
+        },
+        spans,
+        identity: Identity::new(&node.name),
+        rates: RateLimiter::default(),
+        tasks: TaskTracker::new(),
+        started: Instant::now(),
+        listeners: OnceLock::from(bound.clone()),
+        store,
+    });
+    let figures = edge.store.clone();
+    metrics.set_store_source(move || vec![("memory", store_figures(&figures))]);
+    metrics.reloaded(Outcome::Ok, 1, site_count, SystemTime::now());
+
+    let (mode, watched) = watch::channel(Mode::Serve);
+    let front = Arc::new(Front::new(edge.clone()));
+    let server = Arc::new(Server::new(
+        front,
+        settings::limits(&node.limits),
+        certificates.clone(),
+        watched,
+    ));
+    let serving = listeners
+        .into_iter()
+        .map(|listener| tokio::spawn(listener.run(server.clone())))
+        .collect();
+    let ready = Ready {
+        pid: std::process::id(),
+        listeners: bound,
+        admin: control.admin.as_ref().map(|_| node.admin.socket.clone()),
+        admin_address: control.address,
+    };
+    let mut tasks = control.serve(&edge, &node, &stop_control);
+    tasks.push(tokio::spawn(certificates::follow_ticket_keys(
+        certificates,
+        stop_control.clone(),
+    )));
+    if let Some(exporter) = exporter {
+        let stop = stop_control.clone();
+        tasks.push(tokio::spawn(
+            exporter.run(async move { stop.cancelled().await }),
+        ));
+    }
+    edge.lifecycle.change(State::Ready, "");
+    Ok(Running {
+        edge,
+        ready,
+        mode,
+        serving,
+        control: tasks,
+        stop_control,
+        cut: CancellationToken::new(),
+    })
+}
+
+impl Running {
+    /// What it tells those who started it.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Its shared parts.
+    pub fn edge(&self) -> &Arc<Edge> {
+        &self.edge
+    }
+
+    /// Cancelled, it ends a drain at once.
+    pub fn cutter(&self) -> CancellationToken {
+        self.cut.clone()
+    }
+
+    /// Lets open connections end by themselves, in their own time but not for longer than a
+    /// minute, and then ends. New connections are served meanwhile, one request each.
+    pub async fn drain(self, reason: &str) {
+        self.edge.lifecycle.change(State::Bleeding, reason);
+        self.mode.send_replace(Mode::Bleed);
+        let deadline = tokio::time::sleep(BLEED);
+        tokio::pin!(deadline);
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while self.edge.metrics.connections_open.value() > 0 {
+            tokio::select! {
+                () = &mut deadline => {
+                    let left = self.edge.metrics.connections_open.value();
+                    tracing::warn!(connections = left, "the deadline is over; open connections are cut");
+                    break;
+                }
+                () = self.cut.cancelled() => break,
+                _ = tick.tick() => {}
+            }
+        }
+        self.stop().await;
+    }
+
+    /// Ends at once; responses under way are cut.
+    pub async fn stop(self) {
+        self.mode.send_replace(Mode::Stop);
+        for serving in &self.serving {
+            serving.abort();
+        }
+        self.edge.lifecycle.change(State::Drained, "");
+        self.stop_control.cancel();
+        for task in self.control {
+            // Each ends by itself when told; one that panicked has ended too.
+            let _ = task.await;
+        }
+        let edge = self.edge;
+        let closed = tokio::task::spawn_blocking(move || edge.access_log.close(LAST_WORDS)).await;
+        if !matches!(closed, Ok(true)) {
+            tracing::warn!("the access log did not take its last lines in time");
+        }
+    }
+}
+
+/// The sockets of admin API and status stream.
+struct Control {
+    admin: Option<UnixListener>,
+    tcp: Option<tokio::net::TcpListener>,
+    address: Option<SocketAddr>,
+    status: Option<StatusSocket>,
+}
+
+impl Control {
+    async fn bind(node: &Node, doors: Doors) -> Result<Self, StartError> {
+        let mut control = Self {
+            admin: None,
+            tcp: None,
+            address: None,
+            status: None,
+        };
+        if doors == Doors::None {
+            return Ok(control);
+        }
+        let socket = &node.admin.socket;
+        let bind = |what: &str, error: io::Error| StartError::Bind(format!("{what}: {error}"));
+        control.admin = Some(
+            unix_socket::bind(socket, 0o660)
+                .map_err(|error| bind(&format!("admin socket {}", socket.display()), error))?,
+        );
+        let path = &node.status.socket;
+        control.status = Some(
+            StatusSocket::bind(path)
+                .map_err(|error| bind(&format!("status socket {}", path.display()), error))?,
+        );
+        if let Some(address) = node.admin.address {
+            let listener = tokio::net::TcpListener::bind(address)
+                .await
+                .map_err(|error| bind(&format!("admin address {address}"), error))?;
+            control.address = listener.local_addr().ok();
+            control.tcp = Some(listener);
+        }
+        Ok(control)
+    }
+
+    fn serve(self, edge: &Arc<Edge>, node: &Node, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+        let mut tasks = Vec::new();
+        if let Some(listener) = self.admin {
+            let socket = node.admin.socket.clone();
+            let serve = axum::serve(listener, admin::router(edge.clone()));
+            let stop = stop.clone();
+            tasks.push(tokio::spawn(async move {
+                let served = serve
+                    .with_graceful_shutdown(async move { stop.cancelled().await })
+                    .await;
+                if let Err(error) = served {
+                    tracing::error!(%error, "the admin API ended");
+                }
+                let _ = std::fs::remove_file(socket);
+            }));
+        }
+        if let (Some(listener), Some(token)) = (self.tcp, node.admin_token.clone()) {
+            let serve = axum::serve(listener, admin::guarded(edge.clone(), token));
+            let stop = stop.clone();
+            tasks.push(tokio::spawn(async move {
+                let served = serve
+                    .with_graceful_shutdown(async move { stop.cancelled().await })
+                    .await;
+                if let Err(error) = served {
+                    tracing::error!(%error, "the admin API's TCP listener ended");
+                }
+            }));
+        }
+        if let Some(status) = self.status {
+            let (lifecycle, vitals) = (edge.lifecycle.clone(), edge.clone());
+            let stop = stop.clone();
+            tasks.push(tokio::spawn(async move {
+                tokio::select! {
+                    () = status.serve(lifecycle, vitals) => {}
+                    () = stop.cancelled() => {}
+                }
+            }));
+        }
+        tasks
+    }
+}
+
+fn bound(node: &Node, listeners: &[Listener]) -> Result<Vec<Bound>, StartError> {
+    listeners
+        .iter()
+        .zip(&node.listen)
+        .map(|(listener, document)| {
+            let address = listener.local_addr().map_err(|source| StartError::Io {
+                what: "a bound listener".to_owned(),
+                source,
+            })?;
+            Ok(Bound {
+                address,
+                tls: document.tls,
+            })
+        })
+        .collect()
+}
+
+fn network(node: &Node, bound: &[Bound]) -> Result<Arc<Network>, StartError> {
+    let resolver = Resolver::dns(&node.origin.resolver)
+        .map_err(|error| Unusable::new("origin.resolver", error))?;
+    let own = bound.iter().map(|bound| bound.address).collect();
+    let guard = Guard::new(settings::networks(&node.origin.allow)).with_own(own);
+    Ok(Network::new(resolver, guard, Arc::new(TcpDial)))
+}
+
+fn resource(node: &Node) -> Resource {
+    Resource {
+        node: node.name.clone(),
+        pop: node.pop.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn store_figures(store: &Store) -> StoreFigures {
+    let stats = store.stats();
+    StoreFigures {
+        objects: stats.objects,
+        bytes: stats.bytes,
+        capacity: stats.limit,
+        evictions: stats.evictions,
+    }
+}
+
+/// What of a configuration that parses cannot be used: certificates, keys, origins.
+pub fn check(snapshot: &Snapshot) -> Vec<Unusable> {
+    let mut found: Vec<Unusable> = snapshot
+        .sites
+        .iter()
+        .filter_map(|site| settings::pool(site).err())
+        .collect();
+    found.extend(certificates::load(snapshot).err());
+    found
+}
