@@ -1,7 +1,6 @@
 //! Readers: each at its own place, none copying a byte.
 
 use std::ops::Range;
-use std::pin::pin;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -58,9 +57,8 @@ impl BodyReader {
                 Step::Wait => {}
             }
             let body = self.body.clone();
-            let mut grew = pin!(body.inner.grew.notified());
-            // Wait from here on, then look again: what was written in between must not be missed.
-            grew.as_mut().enable();
+            // It counts from its creation: what is written while this looks again is not missed.
+            let grew = body.inner.grew.notified();
             match self.step()? {
                 Step::Take(bytes) => return Ok(Some(bytes)),
                 Step::Done => return Ok(None),

@@ -4,7 +4,6 @@
 //! the writer waits for it is cut; and where other readers have run dry meanwhile, it must free half a window in that
 //! time, so that a client that drips cannot starve the others.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -83,8 +82,7 @@ impl Body {
         // Once full, wait for half a window: one wake-up for many writes.
         let keep = (limits.bytes() / 2).saturating_sub(wanted);
         loop {
-            let mut room = pin!(self.inner.room.notified());
-            room.as_mut().enable();
+            let room = self.inner.room.notified();
             match self.look_for_room(keep, Some(since), limits.stall)? {
                 Room::Free => return Ok(()),
                 // Woken or not, the answer is found by looking again.

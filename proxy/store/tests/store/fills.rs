@@ -285,6 +285,23 @@ async fn a_purge_hits_what_is_in_flight() {
 }
 
 #[tokio::test]
+async fn a_purged_fill_does_not_supersede_its_successor() {
+    let store = store();
+    let old = store.begin(&key("/a"));
+    store.purge(&purge(url("/a"), false), NOW);
+    put(&store, &key("/a"), plain(None), b"new").await;
+    let mut old = old.store(plain(None));
+    let _reader = old.object().body().reader();
+    old.write(Bytes::from_static(b"old")).await.unwrap();
+    old.finish(None).unwrap();
+    let found = find(&store, &key("/a")).unwrap().object;
+    assert_eq!(
+        found.body().try_complete().unwrap().contiguous().unwrap(),
+        "new"
+    );
+}
+
+#[tokio::test]
 async fn a_tag_purge_hits_a_fill_whose_tags_are_not_known_yet() {
     let store = store();
     let permit = begin(&store, &key("/a"));
