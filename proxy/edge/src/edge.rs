@@ -6,8 +6,8 @@ use std::{
     time::Instant,
 };
 
-use crate::server::CertificateStore;
 use anypop_config::Live;
+use anypop_listen::tls::CertificateStore;
 use anypop_origin::{Client, Pools};
 use anypop_store::Store;
 use tokio_util::task::TaskTracker;

@@ -16,7 +16,6 @@ use anypop_config::{Live, Node, Snapshot};
 use anypop_listen::{Listener, Mode, Server};
 use anypop_origin::{Client, Guard, Network, Pools, Resolver, TcpDial};
 use anypop_store::{Limits, Store};
-pub use certificates::CertificateStore;
 use serde::Serialize;
 use tokio::{net::UnixListener, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -50,8 +49,8 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A document names something that cannot be used.
-    #[error(transparent)]
-    Unusable(#[from] Unusable),
+    #[error("{}", lines(.0))]
+    Unusable(Vec<Unusable>),
     /// An address or socket could not be bound.
     #[error("{0}")]
     Bind(String),
@@ -127,9 +126,10 @@ pub async fn start(snapshot: Snapshot, doors: Doors) -> Result<Running, StartErr
         .sites
         .iter()
         .map(|site| settings::pool(site))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, _>>()
+        .map_err(one)?;
     pools.replace(pool_settings);
-    let certificates = certificates::load(&snapshot)?;
+    let (certificates, tickets) = certificates::load(&snapshot).map_err(StartError::Unusable)?;
     let control = Control::bind(&node, doors).await?;
     let access_log = AccessLog::open(
         &settings::access_log(&node.log.access),
@@ -146,7 +146,7 @@ pub async fn start(snapshot: Snapshot, doors: Doors) -> Result<Running, StartErr
             let endpoint: Endpoint = url
                 .to_string()
                 .parse()
-                .map_err(|error| Unusable::new("tracing.otlp", error))?;
+                .map_err(|error| one(Unusable::new("tracing.otlp", error)))?;
             let (spans, exporter) = otlp::exporter(endpoint, resource(&node), metrics.clone());
             (Some(spans), Some(exporter))
         }
@@ -197,10 +197,15 @@ pub async fn start(snapshot: Snapshot, doors: Doors) -> Result<Running, StartErr
         admin_address: control.address,
     };
     let mut tasks = control.serve(&edge, &node, &stop_control);
-    tasks.push(tokio::spawn(certificates::follow_ticket_keys(
-        certificates,
-        stop_control.clone(),
-    )));
+    if let Some(tickets) = tickets {
+        let stop = stop_control.clone();
+        tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = tickets.keep_fresh() => {}
+                () = stop.cancelled() => {}
+            }
+        }));
+    }
     if let Some(exporter) = exporter {
         let stop = stop_control.clone();
         tasks.push(tokio::spawn(
@@ -378,7 +383,7 @@ fn bound(node: &Node, listeners: &[Listener]) -> Result<Vec<Bound>, StartError> 
 
 fn network(node: &Node, bound: &[Bound]) -> Result<Arc<Network>, StartError> {
     let resolver = Resolver::dns(&node.origin.resolver)
-        .map_err(|error| Unusable::new("origin.resolver", error))?;
+        .map_err(|error| one(Unusable::new("origin.resolver", error)))?;
     let own = bound.iter().map(|bound| bound.address).collect();
     let guard = Guard::new(settings::networks(&node.origin.allow)).with_own(own);
     Ok(Network::new(resolver, guard, Arc::new(TcpDial)))
@@ -402,6 +407,18 @@ fn store_figures(store: &Store) -> StoreFigures {
     }
 }
 
+fn one(error: Unusable) -> StartError {
+    StartError::Unusable(vec![error])
+}
+
+fn lines(wrong: &[Unusable]) -> String {
+    wrong
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 /// What of a configuration that parses cannot be used: certificates, keys, origins.
 pub fn check(snapshot: &Snapshot) -> Vec<Unusable> {
     let mut found: Vec<Unusable> = snapshot
@@ -409,6 +426,11 @@ pub fn check(snapshot: &Snapshot) -> Vec<Unusable> {
         .iter()
         .filter_map(|site| settings::pool(site).err())
         .collect();
-    found.extend(certificates::load(snapshot).err());
+    found.extend(certificates::load(snapshot).err().unwrap_or_default());
+    if let Some(url) = &snapshot.node.tracing.otlp
+        && let Err(error) = url.to_string().parse::<Endpoint>()
+    {
+        found.push(Unusable::new("tracing.otlp", error));
+    }
     found
 }

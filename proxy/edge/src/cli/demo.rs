@@ -125,6 +125,9 @@ fn lines_to_try(ready: &Ready, socket: &Path, certificate: &Path, origin: Socket
     };
     let (http, https) = (port(false), port(true));
     let (socket, certificate) = (socket.display(), certificate.display());
+    // It need not be on the path: `cargo run` starts it from the build's folder.
+    let anypop = std::env::current_exe()
+        .map_or_else(|_| "anypop".to_owned(), |path| path.display().to_string());
     let mut text = format!(
         "\nA PoP is running: http on port {http}, https on port {https}; its origin is http://{origin}\n\
          Every request is logged below as a line of JSON. Try, in another terminal:\n\n"
@@ -157,14 +160,14 @@ fn lines_to_try(ready: &Ready, socket: &Path, certificate: &Path, origin: Socket
     line(
         "purge by tag, and see the miss",
         format!(
-            "anypop purge --socket {socket} --site demo --tag greeting && curl -sI http://localhost:{http}/hello"
+            "{anypop} purge --socket {socket} --site demo --tag greeting && curl -sI http://localhost:{http}/hello"
         ),
     );
     line(
         "why would it be served, or not?",
-        format!("anypop explain --socket {socket} http://localhost:{http}/hello"),
+        format!("{anypop} explain --socket {socket} http://localhost:{http}/hello"),
     );
-    line("how is it?", format!("anypop status --socket {socket}"));
+    line("how is it?", format!("{anypop} status --socket {socket}"));
     text.push_str("Ctrl-C ends it.\n\n");
     text
 }

@@ -55,8 +55,10 @@ pub(super) fn serve(
         let running = server::start(snapshot, doors)
             .await
             .map_err(|error| match error {
-                StartError::Unusable(_) | StartError::Bind(_) => Failure::wrong(error.to_string()),
-                StartError::Io { .. } => Failure::wrong(error.to_string()),
+                StartError::Unusable(wrong) => {
+                    Failure::Wrong(wrong.iter().map(ToString::to_string).collect())
+                }
+                other => Failure::wrong(other.to_string()),
             })?;
         for bound in &running.ready().listeners {
             tracing::info!(address = %bound.address, tls = bound.tls, "listening");

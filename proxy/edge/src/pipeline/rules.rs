@@ -12,7 +12,7 @@ use anypop_config::{
 use http::{Method, StatusCode};
 
 /// What of a query counts.
-pub fn query(rule: &QueryRule) -> QueryRules {
+pub(crate) fn query(rule: &QueryRule) -> QueryRules {
     let names = || rule.names.iter().map(|name| name.to_string()).collect();
     QueryRules {
         mode: match rule.mode {
@@ -26,7 +26,7 @@ pub fn query(rule: &QueryRule) -> QueryRules {
 }
 
 /// The content codings a site tells apart, best first.
-pub fn codings(site: &Site) -> impl Iterator<Item = Coding> {
+pub(crate) fn codings(site: &Site) -> impl Iterator<Item = Coding> {
     site.cache
         .accept_encoding
         .iter()
@@ -39,7 +39,12 @@ pub fn codings(site: &Site) -> impl Iterator<Item = Coding> {
 }
 
 /// What counts once the origin has answered a request for `path` with `status`.
-pub fn response_policy(site: &Site, path: &str, method: &Method, status: StatusCode) -> Policy {
+pub(crate) fn response_policy(
+    site: &Site,
+    path: &str,
+    method: &Method,
+    status: StatusCode,
+) -> Policy {
     let settings = site.settings(path, method, Some(status));
     // No rule can make what is stripped depend on the status: the request is long gone.
     let strip_cookies = site.settings(path, method, None).strip_cookies;
