@@ -135,29 +135,48 @@ impl Clocks {
         self.total
     }
 
+    /// Whether the clock of this scope may make others fold: a URL adds two at most, its host's and its own.
+    pub(super) fn is_full(&self, scope: &PurgeScope) -> bool {
+        let crowded = self
+            .site_of(scope)
+            .is_some_and(|site| site.len() + 2 > self.limits.per_site.max(2));
+        crowded || self.total + 3 > self.limits.total.max(2)
+    }
+
+    /// Folds until it is not full for this scope.
+    pub(super) fn make_room(&mut self, scope: &PurgeScope) {
+        if let Some(site) = scope.site().and_then(|site| self.sites.get_mut(site))
+            && site.len() + 2 > self.limits.per_site.max(2)
+        {
+            let before = site.len();
+            site.fold();
+            self.total -= before - site.len();
+        }
+        while self.total > 0 && self.total + 3 > self.limits.total.max(2) {
+            self.fold();
+        }
+    }
+
+    fn site_of(&self, scope: &PurgeScope) -> Option<&SiteClocks> {
+        self.sites.get(scope.site()?)
+    }
+
     /// Sets the clock of a scope.
     pub(super) fn turn(&mut self, scope: &PurgeScope, clock: Clock) {
-        let site = match scope {
-            PurgeScope::Everything => {
-                self.everything.merge(clock);
-                if clock.is_hard() {
-                    // Later than all of them.
-                    self.sites.clear();
-                    self.total = 0;
-                }
-                return;
+        let Some(site) = scope.site() else {
+            self.everything.merge(clock);
+            if clock.is_hard() {
+                // Later than all of them.
+                self.sites.clear();
+                self.total = 0;
             }
-            PurgeScope::Url { site, .. }
-            | PurgeScope::Prefix { site, .. }
-            | PurgeScope::Tag { site, .. }
-            | PurgeScope::Host { site, .. }
-            | PurgeScope::Site { site } => site,
+            return;
         };
-        let clocks = match self.sites.get_mut(site.as_str()) {
+        let clocks = match self.sites.get_mut(site) {
             Some(clocks) => clocks,
             None => {
                 self.total += 1;
-                self.sites.entry(site.as_str().into()).or_default()
+                self.sites.entry(site.into()).or_default()
             }
         };
         let before = clocks.len();

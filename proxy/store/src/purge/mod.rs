@@ -12,8 +12,9 @@
 //! # Bounds
 //! The number of clocks is bounded ([`PurgeLimits`]). Beyond it the oldest are folded into wider ones: URLs and prefixes
 //! into their host, tags into one clock for all tagged objects of the site, hosts into their site, sites into
-//! everything. A wider clock purges more than was asked for, among objects that are older than the folded purge; it
-//! never serves what was purged.
+//! everything. A wider clock purges more than was asked for, among objects that have not been checked since the folded
+//! purge; it never serves what was purged. The store checks all it has in memory before clocks are folded
+//! ([`Purges::is_full`]), so there a fold costs next to nothing.
 
 mod clocks;
 mod site;
@@ -82,6 +83,20 @@ pub enum PurgeScope {
     },
     /// All objects of all sites.
     Everything,
+}
+
+impl PurgeScope {
+    /// The site it is in; `None`: all of them.
+    pub fn site(&self) -> Option<&str> {
+        match self {
+            Self::Url { site, .. }
+            | Self::Prefix { site, .. }
+            | Self::Tag { site, .. }
+            | Self::Host { site, .. }
+            | Self::Site { site } => Some(site),
+            Self::Everything => None,
+        }
+    }
 }
 
 /// A purge as it is asked for.
@@ -195,7 +210,15 @@ impl Purges {
                 }
             };
         }
-        match self.examine(began, &target()) {
+        // What it has outlived already needs no second look; and so clocks folded since then do not hit it wrongly.
+        let outlived = PurgeSeq(began.0.max(last >> 1));
+        let verdict = match self.examine(outlived, &target()) {
+            Verdict::Valid if last & 1 == 1 => Verdict::Stale {
+                since: Timestamp::from_millis(checked.stale_since.load(Ordering::Relaxed)),
+            },
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Valid => {
                 checked.seq.store(latest << 1, Ordering::Release);
                 Verdict::Valid
@@ -219,6 +242,17 @@ impl Purges {
     /// Checks without the memory of earlier checks.
     pub fn examine(&self, began: PurgeSeq, target: &Target<'_>) -> Verdict {
         self.clocks.read().read(began, target)
+    }
+
+    /// Whether a purge of this scope may fold clocks. Objects that are checked before it are not hit by what is folded.
+    pub fn is_full(&self, scope: &PurgeScope) -> bool {
+        self.clocks.read().is_full(scope)
+    }
+
+    /// Folds clocks now if a purge of this scope might: for a caller that has just checked all objects, so that it has
+    /// to do so once per fold and not at each purge near the bound.
+    pub fn make_room(&self, scope: &PurgeScope) {
+        self.clocks.write().make_room(scope);
     }
 
     /// Number of clocks kept.

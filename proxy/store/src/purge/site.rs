@@ -135,13 +135,13 @@ impl SiteClocks {
     pub(super) fn fold(&mut self) {
         let mut ages: Vec<u64> = self.tags.values().map(|tag| tag.last()).collect();
         for host in self.hosts.values() {
-            ages.push(host.own.last());
-            ages.extend(
-                host.urls
-                    .values()
-                    .chain(host.prefixes.values())
-                    .map(|clock| clock.last()),
-            );
+            let inner = host.urls.values().chain(host.prefixes.values());
+            let before = ages.len();
+            ages.extend(inner.map(|clock| clock.last()));
+            // A host that is there for its URLs goes with them; counted too, its age would hold back the middle.
+            if ages.len() == before {
+                ages.push(host.own.last());
+            }
         }
         if ages.is_empty() {
             return;

@@ -120,6 +120,30 @@ async fn a_purge_of_everything_gives_the_memory_back() {
     assert!((0..200).all(|number| find(&store, &key(&format!("/new/{number}"))).is_some()));
 }
 
+#[tokio::test]
+async fn many_purges_of_others_take_nothing_away() {
+    let purges = anypop_store::PurgeLimits {
+        per_site: 100,
+        total: 1000,
+    };
+    let store = Store::new(anypop_store::Limits {
+        purges,
+        ..limits(MEMORY)
+    });
+    put(&store, &key("/a"), plain(None), b"a").await;
+    for number in 0..1000 {
+        let scope = PurgeScope::Url {
+            site: "shop".into(),
+            host: "www.shop.example".into(),
+            path: format!("/{number}"),
+            query: None,
+        };
+        store.purge(&PurgeRequest { scope, soft: false }, NOW);
+        assert!(store.stats().purge_clocks <= 100);
+    }
+    assert!(find(&store, &key("/a")).is_some_and(|found| found.purged.is_none()));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Begin {
