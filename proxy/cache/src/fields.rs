@@ -33,7 +33,7 @@ pub const PROXY_ONLY: [HeaderName; 3] = [
 /// Fields that `Connection` cannot name away. They concern everybody on the way (RFC 9110 §7.6.1
 /// forbids naming them), and who could remove them could reframe a message, make a private response
 /// public, or hide a loop.
-const PROTECTED: [HeaderName; 16] = [
+const PROTECTED: [HeaderName; 17] = [
     header::VIA,
     HeaderName::from_static("cdn-loop"),
     header::HOST,
@@ -50,6 +50,7 @@ const PROTECTED: [HeaderName; 16] = [
     header::AUTHORIZATION,
     header::COOKIE,
     targeted::ANYPOP_CACHE_CONTROL,
+    crate::surrogate::SURROGATE_CONTROL,
 ];
 
 /// The fields that `Connection` names, without those that concern everybody.
@@ -116,6 +117,7 @@ pub fn prepare_for_storage(
 /// ([`crate::tags`]).
 pub fn strip_for_client(headers: &mut HeaderMap) {
     headers.remove(targeted::ANYPOP_CACHE_CONTROL);
+    headers.remove(crate::surrogate::SURROGATE_CONTROL);
     crate::tags::strip(headers);
 }
 

@@ -10,7 +10,7 @@
 //!    answer: 200, 206, 304, 412 or 416.
 //! 4. On a miss, [`conditional`] prepares the request to the origin, and [`fields`] what goes over
 //!    no further hop.
-//! 5. [`control`] reads what the origin's response says ([`date`], [`targeted`]), [`storability`]
+//! 5. [`control`] reads what the origin's response says ([`date`], [`targeted`], [`surrogate`]), [`storability`]
 //!    decides, [`meta`] and [`tags`] are stored with it.
 //! 6. [`update`] applies a 304 or a HEAD, [`invalidate`] what an unsafe method did.
 //! 7. [`cache_status`] and [`proxy_status`] tell the client.
@@ -39,6 +39,7 @@ pub mod range;
 mod sf;
 pub mod status;
 pub mod storability;
+pub mod surrogate;
 pub mod tags;
 pub mod targeted;
 pub mod time;

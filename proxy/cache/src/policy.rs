@@ -52,7 +52,7 @@ pub struct StatusTtl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The targeted fields that count (RFC 9213 §2.2), best first.
-    pub targets: SmallVec<[HeaderName; 2]>,
+    pub targets: SmallVec<[HeaderName; 3]>,
     /// Fresh for this long, whatever the origin says about freshness. `no-store`, `private` and
     /// `no-cache` still count unless [`Policy::ignore_origin`] is set.
     pub ttl: Option<Duration>,

@@ -7,14 +7,15 @@ use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 use crate::directives::{self, MAX_DELTA, ResponseDirectives};
+use crate::surrogate::{self, SURROGATE_CONTROL};
 
 /// The field meant for anypop alone; consumed here, never forwarded.
 pub const ANYPOP_CACHE_CONTROL: HeaderName = HeaderName::from_static("anypop-cache-control");
 /// The field meant for all CDNs (RFC 9213 §3.1); forwarded, for CDNs downstream of this one.
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-/// The target list (RFC 9213 §2.2), best first.
-pub const TARGETS: [HeaderName; 2] = [ANYPOP_CACHE_CONTROL, CDN_CACHE_CONTROL];
+/// The target list (RFC 9213 §2.2), best first; last their forerunner, which has a syntax of its own.
+pub const TARGETS: [HeaderName; 3] = [ANYPOP_CACHE_CONTROL, CDN_CACHE_CONTROL, SURROGATE_CONTROL];
 
 /// The first field of `targets` with a valid, non-empty value, and its directives. `None`:
 /// `Cache-Control` and `Expires` count.
@@ -27,6 +28,11 @@ pub fn select<'t>(
         // Most responses have no targeted field: no allocation for them.
         let mut lines = headers.get_all(name).iter();
         let first = lines.next()?;
+        let parse = if *name == SURROGATE_CONTROL {
+            surrogate::parse
+        } else {
+            parse
+        };
         let directives = match lines.next() {
             None => parse(first.as_bytes()),
             Some(_) => {

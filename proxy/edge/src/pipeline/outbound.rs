@@ -1,6 +1,10 @@
 //! The request as the origin gets it: the same for fills and for requests that pass.
 
-use anypop_cache::{encoding::AcceptEncoding, fields};
+use anypop_cache::{
+    encoding::AcceptEncoding,
+    fields,
+    surrogate::{self, SURROGATE_CAPABILITY},
+};
 use anypop_config::{
     Site,
     site::{ForwardedStyle, HeaderEdits},
@@ -83,6 +87,7 @@ pub(super) fn prepare(
     ) {
         forward::forwarded(headers, arrival);
     }
+    headers.append(SURROGATE_CAPABILITY, surrogate::capability());
     identity.sign_request(headers, version);
     insert(headers, X_REQUEST_ID, context.request_id.as_str());
     insert(headers, TRACEPARENT, &context.trace.traceparent());
