@@ -161,8 +161,8 @@ pub(crate) async fn serve_connection<A: Application>(server: Arc<Server<A>>, acc
         traffic,
         requests: AtomicU64::new(0),
     });
-    server.app.event(Event::Opened(&client));
     let app = Arc::clone(&server.app);
+    let _open = Opened::new(Arc::clone(&app), Arc::clone(&client));
     let mode = server.mode();
     if http2.http2 {
         Box::pin(h2::serve(
@@ -179,8 +179,26 @@ pub(crate) async fn serve_connection<A: Application>(server: Arc<Server<A>>, acc
             h1::Connection::new(stream, http2.read, Arc::clone(&client), app, limits, mode);
         Box::pin(connection.run()).await;
     }
-    server.app.event(Event::Closed(&client));
     drop(slot);
+}
+
+/// Says that a connection is open and, whatever ends it, that it is closed.
+struct Opened<A: Application> {
+    app: Arc<A>,
+    client: Arc<ClientInfo>,
+}
+
+impl<A: Application> Opened<A> {
+    fn new(app: Arc<A>, client: Arc<ClientInfo>) -> Self {
+        app.event(Event::Opened(&client));
+        Self { app, client }
+    }
+}
+
+impl<A: Application> Drop for Opened<A> {
+    fn drop(&mut self) {
+        self.app.event(Event::Closed(&self.client));
+    }
 }
 
 async fn read_proxy_header(socket: &mut Socket) -> Result<Option<ProxyAddresses>, Failed> {

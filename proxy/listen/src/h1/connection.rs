@@ -284,7 +284,8 @@ impl<A: Application> Connection<A> {
                 wire.stream.reset_on_close();
                 return Err(None);
             }
-            if !wire.response.is_ended() {
+            // A tunnel has no end of its own: whoever closes first ends it.
+            if !wire.response.is_ended() && !wire.response.is_tunnel() {
                 if !wire.response.is_open() {
                     // Cut short: the client is to see it.
                     wire.stream.reset_on_close();

@@ -53,6 +53,11 @@ impl ResponseState {
         }
     }
 
+    /// Whether the connection has become a tunnel.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.framing == Framing::Tunnel
+    }
+
     /// Whether the whole response has been queued.
     pub(super) fn is_ended(&self) -> bool {
         self.ended

@@ -170,8 +170,24 @@ impl<A: Application> Loop<A> {
                 Poll::Ready(Some(Ok(request))) => {
                     return Poll::Ready(Step::Request(Box::new(request)));
                 }
+                Poll::Ready(None) => return Poll::Ready(Step::End),
                 // An error is the connection's: the client is gone, or has been told by GOAWAY.
-                Poll::Ready(None | Some(Err(_))) => return Poll::Ready(Step::End),
+                Poll::Ready(Some(Err(error))) => {
+                    let calm =
+                        error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+                    let abuse = self
+                        .reading
+                        .lock()
+                        .abuse
+                        .or(calm.then_some("too many frames of a kind"));
+                    if let Some(reason) = abuse {
+                        self.app.event(Event::Abuse {
+                            client: &self.client,
+                            reason,
+                        });
+                    }
+                    return Poll::Ready(Step::End);
+                }
                 Poll::Pending => {}
             }
             let (abuse, last_read, partial_since) = {

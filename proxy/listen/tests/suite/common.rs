@@ -1,12 +1,4 @@
 //! A small application behind real sockets, and a client that speaks in bytes.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests; each uses its part"
-)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,13 +21,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Nothing in these tests takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-pub struct App {
-    pub events: mpsc::UnboundedSender<String>,
-    pub gate: Arc<Notify>,
-    pub entered: Arc<Notify>,
-    pub hot: bool,
+pub(crate) struct App {
+    pub(crate) events: mpsc::Sender<String>,
+    pub(crate) gate: Arc<Notify>,
+    pub(crate) entered: Arc<Notify>,
+    pub(crate) hot: bool,
 }
 
 fn response(status: u16, fields: &[(&'static str, &'static str)]) -> Box<ResponseHeader> {
@@ -202,7 +194,7 @@ impl App {
                     .await
                     .expect_err("only the client's end ends it");
                 self.events
-                    .send(format!("gone: {}", error.etype().as_str()))
+                    .try_send(format!("gone: {}", error.etype().as_str()))
                     .unwrap();
                 return Err(error);
             }
@@ -264,7 +256,7 @@ impl Application for App {
     async fn serve(&self, mut session: Box<dyn Session>) {
         if let Err(error) = self.answer(&mut session).await {
             // A test that does not look at events has dropped their receiver.
-            let _ = self.events.send(format!("error: {error}"));
+            let _ = self.events.try_send(format!("error: {error}"));
         }
     }
 
@@ -296,11 +288,11 @@ impl Application for App {
             Event::Abuse { reason, .. } => format!("abuse: {reason}"),
             Event::AcceptFailed(error) => format!("accept: {error}"),
         };
-        let _ = self.events.send(text);
+        let _ = self.events.try_send(text);
     }
 }
 
-pub struct NoCertificates;
+pub(crate) struct NoCertificates;
 
 impl Certificates for NoCertificates {
     fn select(&self, _server_name: Option<&str>, _http2: bool) -> Option<Selected> {
@@ -308,19 +300,19 @@ impl Certificates for NoCertificates {
     }
 }
 
-pub struct Node {
-    pub address: SocketAddr,
-    pub server: Arc<Server<App>>,
-    pub mode: watch::Sender<Mode>,
-    pub events: mpsc::UnboundedReceiver<String>,
-    pub gate: Arc<Notify>,
-    pub entered: Arc<Notify>,
-    pub running: JoinHandle<std::io::Result<()>>,
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) server: Arc<Server<App>>,
+    pub(crate) mode: watch::Sender<Mode>,
+    pub(crate) events: mpsc::Receiver<String>,
+    pub(crate) gate: Arc<Notify>,
+    pub(crate) entered: Arc<Notify>,
+    pub(crate) running: JoinHandle<std::io::Result<()>>,
 }
 
 impl Node {
     /// Waits for an event that starts like this.
-    pub async fn event(&mut self, start: &str) -> String {
+    pub(crate) async fn event(&mut self, start: &str) -> String {
         let wait = async {
             loop {
                 let event = self.events.recv().await.expect("the node is there");
@@ -334,19 +326,19 @@ impl Node {
             .unwrap_or_else(|_| panic!("no event {start:?}"))
     }
 
-    pub async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Sends bytes, closes nothing, and reads until the server closes.
-    pub async fn exchange(&self, request: impl AsRef<[u8]>) -> String {
+    pub(crate) async fn exchange(&self, request: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request.as_ref()).await.unwrap();
         read_all(&mut stream).await
     }
 }
 
-pub async fn read_all(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_all(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut answer))
         .await
@@ -356,7 +348,7 @@ pub async fn read_all(stream: &mut TcpStream) -> String {
 }
 
 /// Reads until what came ends like this.
-pub async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+pub(crate) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut answer = Vec::new();
     let read = async {
         let mut buffer = [0; 4096];
@@ -372,20 +364,20 @@ pub async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     answer
 }
 
-pub fn loopback() -> ListenSettings {
+pub(crate) fn loopback() -> ListenSettings {
     ListenSettings::new("127.0.0.1:0".parse().unwrap())
 }
 
-pub async fn start() -> Node {
+pub(crate) async fn start() -> Node {
     start_with(loopback(), Limits::default(), Arc::new(NoCertificates)).await
 }
 
-pub async fn start_with(
+pub(crate) async fn start_with(
     settings: ListenSettings,
     limits: Limits,
     certificates: Arc<dyn Certificates>,
 ) -> Node {
-    let (events, receiver) = mpsc::unbounded_channel();
+    let (events, receiver) = mpsc::channel(10_000);
     let (gate, entered) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let app = App {
         events,

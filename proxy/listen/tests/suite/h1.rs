@@ -1,18 +1,10 @@
 //! HTTP/1 over real sockets.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests"
-)]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{NoCertificates, PATIENCE, loopback, read_all, read_until, start, start_with};
 use anypop_listen::{Limits, Mode};
-use common::{NoCertificates, PATIENCE, loopback, read_all, read_until, start, start_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
