@@ -11,12 +11,7 @@ use std::{
 };
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinHandle,
-};
+use tokio::{io::AsyncWriteExt, net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -307,27 +302,25 @@ impl Origin {
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+    // Dropped with this task: an origin that is gone answers on no connection any more.
+    let mut conversations = tokio::task::JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
         shared.connections.fetch_add(1, Ordering::SeqCst);
         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
-        tokio::spawn(async move {
+        conversations.spawn(async move {
             let _ = stream.set_nodelay(true);
             let _ = match tls {
                 Some(tls) => match tls.accept(stream).await {
                     Ok(stream) => converse(stream, &shared).await,
                     Err(error) => Err(error),
                 },
-                None => plain(stream, &shared).await,
+                None => converse(stream, &shared).await,
             };
         });
     }
-}
-
-async fn plain(stream: TcpStream, shared: &Shared) -> io::Result<()> {
-    converse(stream, shared).await
 }
 
 async fn converse(mut io: impl Connection, shared: &Shared) -> io::Result<()> {

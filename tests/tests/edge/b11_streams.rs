@@ -32,23 +32,70 @@ async fn early_hints_come_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_come_through_to_who_wants_them() {
-    let origin = Origin::start().await;
-    origin.on(
-        "/a",
-        Reply::new(200)
-            .field("Cache-Control", "no-store")
-            .field("Trailer", "X-Sum")
-            .chunked()
-            .chunk("body")
-            .last_chunk(&[("X-Sum", "42")]),
-    );
-    let edge = Edge::before(&origin).await;
+async fn trailers_of_an_http2_origin_come_through_to_who_wants_them() {
+    let edge = edge_with_trailers().await;
     let response = edge.get_with("/a", &[("TE", "trailers")]).await;
     assert_eq!(response.text(), "body");
     assert_eq!(response.trailers.first("x-sum"), Some("42"));
     let response = edge.get("/a").await;
     assert_eq!(response.text(), "body");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_of_an_http1_origin_do_no_harm() {
+    let origin = Origin::start().await;
+    let reply = Reply::new(200)
+        .field("Cache-Control", "max-age=60")
+        .chunked()
+        .chunk("body")
+        .last_chunk(&[("X-Sum", "42")]);
+    origin.on("/a", reply);
+    let edge = Edge::before(&origin).await;
+    for _ in 0..2 {
+        let response = edge.get_with("/a", &[("TE", "trailers")]).await;
+        assert_eq!(response.text(), "body");
+        assert_eq!(
+            response.header("x-sum"),
+            None,
+            "a trailer field is never merged into the head"
+        );
+    }
+}
+
+/// An edge before an HTTP/2 origin that answers everything with `body` and a trailer.
+pub(super) async fn edge_with_trailers() -> Edge {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else {
+                    return;
+                };
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let head = http::Response::builder()
+                        .header("cache-control", "no-store")
+                        .body(())
+                        .unwrap();
+                    let trailers = http::HeaderMap::from_iter([(
+                        http::HeaderName::from_static("x-sum"),
+                        http::HeaderValue::from_static("42"),
+                    )]);
+                    let Ok(mut body) = respond.send_response(head, false) else {
+                        continue;
+                    };
+                    let _ = body.send_data("body".into(), false);
+                    let _ = body.send_trailers(trailers);
+                }
+            });
+        }
+    });
+    let text = format!(
+        "id = \"any\"\nhostnames = [\"*\"]\n[origin]\nservers = [{{ url = \"http://{address}\" }}]\nhttp2 = \"h2c\"\n"
+    );
+    Edge::builder().site("any", &text).start().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

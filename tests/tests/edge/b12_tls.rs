@@ -231,11 +231,12 @@ async fn client_certificates() {
         ("optional", true, true),
         ("required", false, true),
     ] {
-        let scene = scene(
-            "",
-            &format!("client_ca = \"{{ca}}\"\nclient_auth = \"{auth}\""),
-        )
-        .await;
+        let ca = if auth == "none" {
+            ""
+        } else {
+            "client_ca = \"{ca}\"\n"
+        };
+        let scene = scene("", &format!("{ca}client_auth = \"{auth}\"")).await;
         let ours = scene.authority.issue("client", &["client.example"]);
         let strange_folder = tempfile::tempdir().unwrap();
         let theirs = Authority::new(strange_folder.path()).issue("stranger", &["client.example"]);
@@ -263,6 +264,31 @@ async fn client_certificates() {
             assert!(!try_with(Some(&theirs)).await, "{auth} with a stranger's");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn required_client_certificates_cannot_be_gone_around_by_another_sites_name() {
+    let scene = scene("", "client_ca = \"{ca}\"\nclient_auth = \"required\"").await;
+    let output = scene
+        .curl(
+            "a.img.example",
+            &["--http1.1", "--header", "Host: www.shop.example"],
+        )
+        .await;
+    assert!(
+        output.stdout.starts_with("HTTP/1.1 421"),
+        "{}",
+        output.all()
+    );
+    let plain = scene
+        .edge
+        .get_with("/", &[("Host", "www.shop.example")])
+        .await;
+    assert!(
+        matches!(plain.status, 301 | 308 | 403 | 421 | 426),
+        "a site that wants certificates is not served in the clear: {}",
+        plain.status
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,26 +108,35 @@ async fn streams_do_not_wait_for_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_and_trailers_go_both_ways() {
+async fn bodies_go_both_ways() {
     let origin = Origin::start().await;
     origin.answer("/up", |request| {
         Reply::new(200)
             .field("Cache-Control", "no-store")
-            .chunked()
-            .chunk(&request.body)
-            .last_chunk(&[("X-Sum", "42")])
+            .body(&request.body)
     });
     let edge = Edge::before(&origin).await;
     let mut client = h2c(&edge).await.ready().await.unwrap();
-    let request = Request::post("http://test.example/up")
-        .header("te", "trailers")
-        .body(())
-        .unwrap();
+    let request = Request::post("http://test.example/up").body(()).unwrap();
     let (response, mut body) = client.send_request(request, false).unwrap();
     body.send_data("abc".into(), false).unwrap();
+    origin.received(1).await;
     body.send_data("def".into(), true).unwrap();
     let mut response = within("the response", response).await.unwrap();
     assert_eq!(whole(response.body_mut()).await.unwrap(), b"abcdef");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_come_through() {
+    let edge = crate::b11_streams::edge_with_trailers().await;
+    let mut client = h2c(&edge).await.ready().await.unwrap();
+    let request = Request::get("http://test.example/a")
+        .header("te", "trailers")
+        .body(())
+        .unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let mut response = within("the response", response).await.unwrap();
+    assert_eq!(whole(response.body_mut()).await.unwrap(), b"body");
     let trailers = within("trailers", response.body_mut().trailers())
         .await
         .unwrap();
@@ -362,7 +371,7 @@ async fn malformed_fields_are_refused() {
         ("relative path", instead(":path", "a")),
         ("star for GET", instead(":path", "*")),
         ("absolute path", instead(":path", "http://test.example/a")),
-        ("fragment", instead(":path", "/a#b")),
+        // A fragment is no case: the h2 library drops it before anybody else sees the target.
         ("space in path", instead(":path", "/a b")),
         ("line end in path", instead(":path", "/a HTTP/1.1\r\nX: y")),
         ("empty authority", instead(":authority", "")),

@@ -60,7 +60,7 @@ async fn memory_stays_within_its_bound() {
     let body = "z".repeat(256 * 1024);
     origin.on("/a", fresh(&body));
     let edge = Edge::builder()
-        .node("[cache]\nmemory = \"16MiB\"")
+        .node("[cache]\nmemory = \"16MiB\"\nmax_object = \"1MiB\"")
         .any_host(&origin, "")
         .start()
         .await;
