@@ -206,18 +206,11 @@ impl Serving<'_> {
     async fn found(&mut self, found: Found) -> Step {
         let now = now();
         match self.query.judge(&found, now) {
-            Freshness::Fresh { .. } => {
-                self.deliver(&found.object, Served::Hit).await?;
-                Ok(ControlFlow::Break(Flow::Done))
-            }
-            Freshness::StaleServable { .. } => {
-                self.deliver(&found.object, Served::Stale).await?;
-                Ok(ControlFlow::Break(Flow::Done))
-            }
+            Freshness::Fresh { .. } => self.deliver(&found.object, Served::Hit).await,
+            Freshness::StaleServable { .. } => self.deliver(&found.object, Served::Stale).await,
             Freshness::StaleWhileRevalidate { .. } => {
                 self.refresh(&found);
-                self.deliver(&found.object, Served::Updating).await?;
-                Ok(ControlFlow::Break(Flow::Done))
+                self.deliver(&found.object, Served::Updating).await
             }
             Freshness::MustRevalidate { because } => {
                 self.forward = match because {
@@ -264,10 +257,7 @@ impl Serving<'_> {
             return Ok(ControlFlow::Break(Flow::Pass(PassReason::Uncacheable)));
         }
         match self.join(stale.as_ref(), missed) {
-            Join::Ready(found) => {
-                self.deliver(&found.object, Served::Hit).await?;
-                Ok(ControlFlow::Break(Flow::Done))
-            }
+            Join::Ready(found) => self.deliver(&found.object, Served::Hit).await,
             Join::Begin(permit) => {
                 let job = self.job(stale.as_ref().map(|found| found.object.clone()));
                 let begun = fill::begin(self.edge, job, permit);
@@ -314,8 +304,14 @@ impl Serving<'_> {
     /// The request's own fill: whatever comes of it is the answer.
     async fn own(&mut self, begun: Begun, stale: Option<Found>) -> Step {
         match private::await_answer(self.session, begun).await? {
-            Some(Answer::Stored(object)) => self.deliver(&object, Served::Filled).await?,
-            Some(Answer::Refreshed(object)) => self.deliver(&object, Served::Revalidated).await?,
+            Some(Answer::Stored(object, origin)) => {
+                self.ctx.outcome.origin = Some(origin);
+                return self.deliver(&object, Served::Filled).await;
+            }
+            Some(Answer::Refreshed(object, origin)) => {
+                self.ctx.outcome.origin = Some(origin);
+                return self.deliver(&object, Served::Revalidated).await;
+            }
             Some(Answer::Private(response)) => self.send_private(*response).await?,
             Some(Answer::OriginError(response)) => {
                 if !self.stale_on_error(stale.as_ref()).await? {
@@ -354,32 +350,32 @@ impl Serving<'_> {
                 }
                 if object.meta().clock.lifetime.no_cache {
                     // RFC 9111, section 5.2.2.4: for no other request without validation.
-                    return Ok(ControlFlow::Break(Flow::Pass(PassReason::Alone(
-                        self.forward,
-                    ))));
+                    return self.alone();
                 }
-                self.deliver(&object, Served::Filled).await?;
+                self.deliver(&object, Served::Filled).await
             }
-            FillOutcome::Uncacheable => {
-                return Ok(ControlFlow::Break(Flow::Pass(PassReason::Uncacheable)));
-            }
+            FillOutcome::Uncacheable => Ok(ControlFlow::Break(Flow::Pass(PassReason::Uncacheable))),
             FillOutcome::Failed(FillError::Origin { status, reason }) => {
-                if &*reason == fill::ORIGIN_SAID_SO {
-                    if self.stale_on_error(stale.as_ref()).await? {
-                        return Ok(ControlFlow::Break(Flow::Done));
-                    }
-                    return Ok(ControlFlow::Break(Flow::Pass(PassReason::Alone(
-                        self.forward,
-                    ))));
+                if &*reason != fill::ORIGIN_SAID_SO {
+                    let failure = Failure::shared(&reason, self.edge.name());
+                    return self.failed(failure, status, stale).await;
                 }
-                let failure = Failure::shared(&reason, self.edge.name());
-                return self.failed(failure, status, stale).await;
+                if self.stale_on_error(stale.as_ref()).await? {
+                    return Ok(ControlFlow::Break(Flow::Done));
+                }
+                self.alone()
             }
             FillOutcome::Failed(FillError::Dropped | FillError::Purged) => {
-                return Ok(ControlFlow::Continue(()));
+                Ok(ControlFlow::Continue(()))
             }
         }
-        Ok(ControlFlow::Break(Flow::Done))
+    }
+
+    /// Past the cache: what is stored, or being stored, is not for this request.
+    fn alone(&self) -> Step {
+        Ok(ControlFlow::Break(Flow::Pass(PassReason::Alone(
+            self.forward,
+        ))))
     }
 
     /// The origin gave no response: what is stale may stand in (RFC 5861), else an error.
@@ -403,8 +399,8 @@ impl Serving<'_> {
         if !clock.may_serve_on_error(&self.query.directives, now, found.purged) {
             return Ok(false);
         }
-        self.deliver(&found.object, Served::StaleOnError).await?;
-        Ok(true)
+        let step = self.deliver(&found.object, Served::StaleOnError).await?;
+        Ok(step == ControlFlow::Break(Flow::Done))
     }
 
     fn forward_status(&self) -> CacheStatus<'static> {
@@ -420,7 +416,9 @@ impl Serving<'_> {
             .is_none_or(|length| length <= largest)
     }
 
-    async fn deliver(&mut self, object: &Arc<Object>, served: Served) -> Result<()> {
+    /// Sends a stored response. A body too large for the store may have passed by already: then
+    /// the request gets one of its own.
+    async fn deliver(&mut self, object: &Arc<Object>, served: Served) -> Step {
         let now = now();
         let clock = &object.meta().clock;
         let ttl = clock.ttl_seconds(now);
@@ -461,14 +459,12 @@ impl Serving<'_> {
         outcome.age = Some(clock.age(now));
         outcome.ttl = Some(ttl);
         outcome.collapsed = self.collapsed;
-        deliver::stored(
-            self.session,
-            object,
-            headers,
-            now,
-            &mut self.ctx.outcome.delivered,
-        )
-        .await
+        let delivered = &mut self.ctx.outcome.delivered;
+        if deliver::stored(self.session, object, headers, now, delivered).await? {
+            Ok(ControlFlow::Break(Flow::Done))
+        } else {
+            self.alone()
+        }
     }
 
     /// A fill for this request.

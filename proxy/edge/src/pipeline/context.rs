@@ -101,6 +101,8 @@ pub struct OriginOutcome {
     pub started: Duration,
     /// Until the connection stood.
     pub connect: Option<Duration>,
+    /// The TLS handshake with it, where there was one.
+    pub tls: Option<Duration>,
     /// Until the header of the response came.
     pub first_byte: Option<Duration>,
     /// All of it.

@@ -9,8 +9,9 @@ use anypop_cache::{
     time::Timestamp,
     validators::Validators,
 };
-use anypop_store::{BodyReader, Object};
+use anypop_store::{BodyError, BodyReader, Object};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -42,6 +43,8 @@ enum Plan {
 /// Sends `object` as the answer to the session's request. `headers` are the object's own, already
 /// with the fields that the pipeline adds (`Age`, `Cache-Status`, `Via` and the site's edits).
 ///
+/// `false`: nothing was sent, since the body's beginning is not there any more.
+///
 /// # Errors
 /// When the client is gone or too slow, or the fill that the body follows failed: the connection
 /// is then not in order, and the client must see a truncation.
@@ -51,56 +54,61 @@ pub(super) async fn stored(
     mut headers: HeaderMap,
     now: Timestamp,
     delivered: &mut Delivered,
-) -> Result<()> {
+) -> Result<bool> {
     let request = session.req_header();
     let method = request.method.clone();
     let (status, plan) = plan(&method, &request.headers, object, &mut headers, now);
     let body = object.body();
     let head_only = method == Method::HEAD || matches!(plan, Plan::Nothing);
+    let mut reader = match &plan {
+        Plan::Range(range) => body.range(range.first()..range.end()),
+        _ => body.reader(),
+    };
+    // What is there at once; a reader that comes too late hears of it before anything is sent.
+    let first = if head_only {
+        None
+    } else {
+        reader.next().now_or_never()
+    };
+    if let Some(Err(BodyError::Gone)) = first {
+        return Ok(false);
+    }
     delivered.status = status.as_u16();
     session
         .write_response_header(head(status, headers), head_only)
         .await?;
     delivered.first_byte = Some(Instant::now());
     if head_only {
-        return session.write_response_body(None, true).await;
+        session.write_response_body(None, true).await?;
+        return Ok(true);
     }
     match plan {
         Plan::Nothing => {}
-        Plan::Whole => {
-            let mut reader = body.reader();
-            copy(session, &mut reader, delivered).await?;
-            if let Some(trailers) = reader.trailers()
-                && !trailers.is_empty()
-            {
-                return session
-                    .as_downstream_mut()
-                    .write_response_trailers(trailers)
-                    .await;
-            }
-        }
-        Plan::Range(range) => {
-            copy(
-                session,
-                &mut body.range(range.first()..range.end()),
-                delivered,
-            )
-            .await?;
+        Plan::Whole | Plan::Range(_) => {
+            copy(session, first, &mut reader, delivered).await?;
         }
         Plan::Ranges(parts, tail) => {
             for (head, range) in parts {
                 send(session, head, delivered).await?;
-                copy(
-                    session,
-                    &mut body.range(range.first()..range.end()),
-                    delivered,
-                )
-                .await?;
+                let mut reader = body.range(range.first()..range.end());
+                copy(session, None, &mut reader, delivered).await?;
             }
             send(session, tail, delivered).await?;
         }
     }
-    session.write_response_body(None, true).await
+    match reader
+        .trailers()
+        .filter(|trailers| status == StatusCode::OK && !trailers.is_empty())
+    {
+        Some(trailers) => {
+            session
+                .as_downstream_mut()
+                .write_response_trailers(trailers)
+                .await?
+        }
+        None => session.write_response_body(None, true).await?,
+    }
+    Ok(true)
 }
 
 /// A response header of these parts.
@@ -223,13 +231,19 @@ fn bodiless(status: StatusCode) -> bool {
     status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
+/// Sends what a reader gives; `first` is what it gave already.
 async fn copy(
     session: &mut Session,
+    mut first: Option<Result<Option<Bytes>, BodyError>>,
     reader: &mut BodyReader,
     delivered: &mut Delivered,
 ) -> Result<()> {
     loop {
-        match reader.next().await {
+        let next = match first.take() {
+            Some(next) => next,
+            None => reader.next().await,
+        };
+        match next {
             Ok(Some(bytes)) => send(session, bytes, delivered).await?,
             Ok(None) => return Ok(()),
             Err(error) => {

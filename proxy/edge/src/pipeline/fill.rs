@@ -1,7 +1,7 @@
 //! A fill: one fetch from the origin into the store. It is a task of its own, so no client holds
 //! it up by being slow, or ends it by leaving.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use anypop_cache::{
     conditional,
@@ -55,9 +55,9 @@ pub(super) struct Begun {
 /// What a fill brings the request that caused it.
 pub(super) enum Answer {
     /// A response that is stored, or being stored.
-    Stored(Arc<Object>),
+    Stored(Arc<Object>, OriginOutcome),
     /// The stored response, validated.
-    Refreshed(Arc<Object>),
+    Refreshed(Arc<Object>, OriginOutcome),
     /// A response for this request alone.
     Private(Box<PrivateResponse>),
     /// The origin's own error, while a stale response might stand in.
@@ -130,9 +130,7 @@ impl Job {
                     .unwrap_or_else(|_| HeaderValue::from_static("")),
                 path_and_query: Bytes::from(query.target.clone()),
                 headers,
-                client: arrived
-                    .map(super::context::Arrived::address)
-                    .map(IpAddr::from),
+                client: arrived.map(super::context::Arrived::address),
                 informational: None,
             },
             stale,
@@ -234,6 +232,7 @@ impl Fill {
             return Some(permit);
         }
         self.count_exchange(&fetched.response);
+        let origin = self.origin_outcome(&fetched.response);
         let policy = self.policy(stale.status());
         let mut headers = stale.headers().clone();
         let receipt = self.receipt(&permit, fetched);
@@ -253,7 +252,7 @@ impl Fill {
         match permit.refresh(stale, &headers, meta) {
             Ok(object) => {
                 self.edge.metrics.fills.inc(FillEvent::Renewed);
-                self.tell(Answer::Refreshed(object));
+                self.tell(Answer::Refreshed(object, origin));
                 None
             }
             Err(refused) => Some(refused.0),
@@ -349,6 +348,7 @@ impl Fill {
         policy: &Policy,
     ) {
         self.count_exchange(&fetched.response);
+        let origin = self.origin_outcome(&fetched.response);
         let Fetched {
             response, received, ..
         } = fetched;
@@ -363,7 +363,7 @@ impl Fill {
             length,
         });
         self.make_room_for_variants(writer.object());
-        self.tell(Answer::Stored(writer.object().clone()));
+        self.tell(Answer::Stored(writer.object().clone(), origin));
         let metrics = self.metrics();
         loop {
             match body.next().await {
@@ -442,6 +442,10 @@ impl Fill {
             status: response.status.as_u16(),
             started: self.job.started.elapsed(),
             connect: Some(response.timings.connect),
+            tls: response
+                .server
+                .starts_with("https")
+                .then_some(response.timings.tls),
             first_byte: Some(response.timings.first_byte),
             retries: response.retries,
             reused: response.reused,
@@ -449,8 +453,11 @@ impl Fill {
         }
     }
 
-    /// Counts an exchange of which no request's record tells.
+    /// Counts an exchange, unless the record of the request that caused it tells of it.
     fn count_exchange(&self, response: &Response) {
+        if self.to.as_ref().is_some_and(|to| !to.is_closed()) {
+            return;
+        }
         let metrics = self.metrics();
         metrics.origin(record::result_of_status(response.status.as_u16()));
         metrics.retries(u64::from(response.retries));

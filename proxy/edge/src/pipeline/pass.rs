@@ -75,7 +75,11 @@ pub(super) fn peer(edge: &Edge, session: &mut Session, ctx: &mut Context) -> Res
         PassReason::Bypass | PassReason::Method => CacheResult::Bypass,
         _ => CacheResult::Pass,
     });
-    let peer = pick.peer();
+    let mut peer = pick.peer();
+    if session.is_upgrade_req() {
+        // HTTP/2 has no Upgrade (RFC 9113, section 8.6).
+        peer.options.set_http_version(1, 1);
+    }
     // A downstream that is done with its request may stay silent as long as the origin needs.
     session.set_read_timeout(None);
     Ok(peer)

@@ -162,11 +162,16 @@ fn origin_record<'a>(
         },
         started: origin.started,
         connect: origin.connect,
+        tls: origin.tls,
         first_byte: origin.first_byte,
         total: ctx.started.elapsed().saturating_sub(origin.started),
         retries: pass.map_or(origin.retries, |pass| pass.tries),
         reused: origin.reused,
-        bytes_in: ctx.outcome.delivered.body,
+        // What a fill brings is counted as it comes.
+        bytes_in: match ctx.outcome.cache {
+            Some(CacheResult::Miss | CacheResult::Revalidated) => 0,
+            _ => ctx.outcome.delivered.body,
+        },
         bytes_out: pass.map_or(0, |pass| pass.body_in),
         ..OriginRecord::default()
     }
