@@ -162,7 +162,7 @@ pub(crate) async fn serve_connection<A: Application>(server: Arc<Server<A>>, acc
         requests: AtomicU64::new(0),
     });
     let app = Arc::clone(&server.app);
-    let _open = Opened::new(Arc::clone(&app), Arc::clone(&client));
+    let _open = Opened::new(Arc::clone(&app), Arc::clone(&client), slot);
     let mode = server.mode();
     if http2.http2 {
         Box::pin(h2::serve(
@@ -179,24 +179,30 @@ pub(crate) async fn serve_connection<A: Application>(server: Arc<Server<A>>, acc
             h1::Connection::new(stream, http2.read, Arc::clone(&client), app, limits, mode);
         Box::pin(connection.run()).await;
     }
-    drop(slot);
 }
 
 /// Says that a connection is open and, whatever ends it, that it is closed.
 struct Opened<A: Application> {
     app: Arc<A>,
     client: Arc<ClientInfo>,
+    slot: Option<Slot>,
 }
 
 impl<A: Application> Opened<A> {
-    fn new(app: Arc<A>, client: Arc<ClientInfo>) -> Self {
+    fn new(app: Arc<A>, client: Arc<ClientInfo>, slot: Slot) -> Self {
         app.event(Event::Opened(&client));
-        Self { app, client }
+        Self {
+            app,
+            client,
+            slot: Some(slot),
+        }
     }
 }
 
 impl<A: Application> Drop for Opened<A> {
     fn drop(&mut self) {
+        // Whoever hears of it may count on the place.
+        self.slot = None;
         self.app.event(Event::Closed(&self.client));
     }
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 /// One listening socket.
 #[derive(Clone, Debug)]
 pub struct ListenSettings {
-    /// Address and port; port 0 lets the system choose (see [`Listener::local_addr`](crate::Listener::local_addr)).
+    /// Address and port. `[::]` is IPv6 only, so that it can stand beside `0.0.0.0`; port 0 lets the system choose (see [`Listener::local_addr`](crate::Listener::local_addr)).
     pub address: SocketAddr,
     /// Whether connections start with a TLS handshake.
     pub tls: bool,

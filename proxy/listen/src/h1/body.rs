@@ -195,6 +195,9 @@ impl Wire {
     }
 
     /// Waits for the client to go away, after its body is read. Bytes that come belong to the next request and stay where they are.
+    ///
+    /// A client that closes its side only (FIN) counts as gone, although RFC 9112 §9.6 lets it wait for the response: nobody can tell
+    /// it from one that has closed altogether, and those must not hold an origin's connection.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<WireError> {
         if self.is_broken() || self.is_eof() {
             return Poll::Ready(WireError::Closed);

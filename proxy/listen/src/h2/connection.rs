@@ -34,7 +34,7 @@ use crate::timer::Timer;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How much of responses may wait within `h2` for each stream.
-const SEND_BUFFER: usize = 128 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
 /// After so long without a byte from a client with open streams it is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(30);
 /// And has so long to answer.
@@ -201,7 +201,9 @@ impl<A: Application> Loop<A> {
                 return Poll::Ready(Step::Abuse("too many malformed requests"));
             }
             let now = Instant::now();
-            let idle = self.open.count.load(Ordering::Acquire) == 0;
+            // What a finished session left with `h2` is still on its way.
+            let idle =
+                self.open.count.load(Ordering::Acquire) == 0 && !self.connection.has_streams();
             if self.wants_goodbye(cx) && !self.goodbye_said {
                 self.goodbye_said = true;
                 self.idle_since = None;

@@ -20,7 +20,7 @@ impl Authority {
         self.port
     }
 
-    /// Parses "host", "host:port", "192.0.2.1:80" or "[2001:db8::1]:443"; `None` if it is anything else.
+    /// Parses `host`, `host:port`, `192.0.2.1:80` or `[2001:db8::1]:443`; `None` if it is anything else.
     ///
     /// Narrower than RFC 3986: a name has letters, digits, "-", "_" and dots only, labels of 1 to 63 characters, and a port that is
     /// announced by a colon is there. User information is not taken (RFC 9110 §4.2.4).

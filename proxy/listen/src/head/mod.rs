@@ -4,7 +4,7 @@
 //! line feeds, folded lines and odd characters, and do not say that they did. What it takes is RFC 9112's grammar without its
 //! recovery rules; where the RFC lets a recipient choose between repairing and refusing, it refuses.
 //!
-//! * [`parse`] is the way in, for HTTP/1; HTTP/2 uses the same rules for fields and authorities.
+//! * [`parse()`] is the way in, for HTTP/1; HTTP/2 uses the same rules for fields and authorities.
 //! * [`Head`] is a view of a parsed head.
 //! * [`Authority`] is a host with an optional port, from `Host`, `:authority` or an absolute target.
 

@@ -90,6 +90,23 @@ impl App {
                 ];
                 assert!(session.response_duplex_vec(tasks).await?);
             }
+            "/queue" => {
+                session.set_proxy_tasks_enabled(true);
+                session.send_proxy_task(HttpTask::Header(response(200, &[]), false));
+                let big = Bytes::from(vec![b'q'; 1 << 20]);
+                session.send_proxy_task(HttpTask::Body(Some(big), false));
+                session.send_proxy_task(HttpTask::Body(Some(Bytes::from_static(b"end")), true));
+                // Cancelled again and again, nothing is lost and nothing is sent twice.
+                let mut ended = false;
+                while session.has_pending_proxy_tasks() {
+                    tokio::select! {
+                        biased;
+                        done = session.write_proxy_tasks() => ended |= done?,
+                        () = tokio::task::yield_now() => {}
+                    }
+                }
+                assert!(ended);
+            }
             "/short" => {
                 session
                     .write_response_header(response(200, &[("Content-Length", "10")]), false)

@@ -514,3 +514,25 @@ async fn leaving_closes_the_idle_and_finishes_the_rest() {
         .unwrap();
     assert_eq!(node.server.open_connections(), 0);
 }
+
+#[tokio::test]
+async fn queued_tasks_can_be_cancelled() {
+    let node = start().await;
+    let answer = node.exchange(get("/queue", "Connection: close\r\n")).await;
+    assert_eq!(answer.matches('q').count(), 1 << 20);
+    assert!(answer.ends_with("3\r\nend\r\n0\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_connection_only() {
+    let mut node = start().await;
+    // "/upgrade" asserts that it is asked for one.
+    assert_eq!(node.exchange(get("/upgrade", "")).await, "");
+    node.event("closed").await;
+    assert_eq!(node.server.open_connections(), 0);
+    assert!(
+        node.exchange(get("/hello", "Connection: close\r\n"))
+            .await
+            .ends_with("hello")
+    );
+}

@@ -93,6 +93,8 @@ async fn responses() {
     assert_eq!(trailers["x-sum"], "3");
     assert!(!trailers.contains_key("content-length"));
     assert_eq!(client.get("/tasks").await.1, b"onetwo");
+    let (_, body, _) = client.get("/queue").await;
+    assert_eq!((body.len(), body.ends_with(b"qend")), ((1 << 20) + 3, true));
     assert_eq!(client.get("/long").await.1, b"tool");
     let (response, body, _) = client.get("/empty").await;
     assert_eq!((response.status().as_u16(), body.len()), (204, 0));
