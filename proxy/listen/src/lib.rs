@@ -30,7 +30,6 @@ pub use application::{Application, ConnectionLimit, Event, HandshakeFailure, Hot
 pub use client::{ClientCertificate, ClientInfo, Protocol, TlsInfo, Traffic};
 pub use date::append_date;
 pub use h1::{Chunk, ChunkedDecoder};
-pub use limits::Connections;
 pub use listener::{BindError, Listener, Server};
 pub use mode::Mode;
 /// The trait that both kinds of session implement, as [`Application::serve`] gets them.

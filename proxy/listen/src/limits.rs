@@ -28,7 +28,7 @@ fn high_half(address: Ipv6Addr) -> u64 {
 
 /// Counts connections over all listeners of a node; clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Connections {
+pub(crate) struct Connections {
     counts: Arc<Counts>,
 }
 
@@ -45,12 +45,12 @@ struct Inner {
 
 impl Connections {
     /// No connections yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// How many connections are open.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.counts.inner.lock().total
     }
 

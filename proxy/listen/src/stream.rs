@@ -29,9 +29,13 @@ impl Socket {
         }
     }
 
-    /// Puts bytes that were read back in front.
+    /// Puts bytes that were read back in front of what is still to be read.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
-        self.ahead = bytes;
+        self.ahead = if self.ahead.is_empty() {
+            bytes
+        } else {
+            [bytes, std::mem::take(&mut self.ahead)].concat().into()
+        };
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {
@@ -174,5 +178,32 @@ impl AsyncWrite for ClientStream {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_unread_comes_again_in_order() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let mut socket = Socket::new(listener.accept().await.unwrap().0, Arc::default());
+        socket.unread(Bytes::from_static(b"abcdef"));
+        let mut three = [0; 3];
+        socket.read_exact(&mut three).await.unwrap();
+        socket.unread(Bytes::copy_from_slice(&three));
+        drop(client);
+        let mut all = Vec::new();
+        socket.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"abcdef");
+        assert_eq!(socket.traffic.received(), 0);
     }
 }

@@ -523,6 +523,12 @@ async fn proxy_headers_on_plain_connections() {
         answer.contains("[2001:db8::1]:1 [2001:db8::2]:2 "),
         "{answer}"
     );
+    // A request that came with the header, and is longer than the buffers on the way.
+    let long = format!(
+        "PROXY TCP4 192.0.2.7 192.0.2.9 1 2\r\nGET /client HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: {}\r\n\r\n",
+        "y".repeat(9000)
+    );
+    assert!(node.exchange(long).await.contains("192.0.2.7:1 "));
     // Health checks of the balancer come from itself.
     let answer = node.exchange(format!("PROXY UNKNOWN\r\n{request}")).await;
     assert!(answer.contains("\r\n\r\n127.0.0.1:"), "{answer}");
