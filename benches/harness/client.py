@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 from dataclasses import dataclass
 
@@ -52,8 +53,6 @@ def answers(port: int, path: str, host: str = HOST) -> bool:
 
 def alpn(port: int) -> str | None:
     """The protocol that a TLS server chooses from h2 and http/1.1."""
-    import socket
-
     context = trusting()
     context.set_alpn_protocols(["h2", "http/1.1"])
     with socket.create_connection((HOST, port), timeout=10) as plain, context.wrap_socket(plain, server_hostname=HOST) as tls:

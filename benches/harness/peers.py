@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import time
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import client, places, process
+from harness import client, places, process, procfs
 from harness.places import BENCHES, Ports
 from harness.process import Failed, Process
 
@@ -133,8 +134,6 @@ def render_all(peer: Peer, folder: Path, values: dict[str, str]) -> dict[str, st
 
 def start(peer: Peer, around: Surroundings, label: str, body: int = 1024, path: str = "/hot/1k") -> Server:
     """Starts a peer in its own folder (`label`) and waits until it answers."""
-    import time
-
     folder = around.folder / label
     folder.mkdir()
     folder.chmod(0o755)
@@ -152,8 +151,10 @@ def start(peer: Peer, around: Surroundings, label: str, body: int = 1024, path: 
     except BaseException:
         running.stop()
         raise
+    started = time.monotonic() - began
+    procfs.pin(running.pid, around.core)
     rendered["command"] = " ".join(command)
-    return Server(peer, running, port, int(values["https_port"]), rendered, time.monotonic() - began)
+    return Server(peer, running, port, int(values["https_port"]), rendered, started)
 
 
 class Fleet:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,9 +93,8 @@ def run(command: list[str], timeout: float, core: int | None = None) -> str:
     return done.stdout
 
 
-def wait_until(ready: object, process: Process, seconds: float) -> None:
+def wait_until(ready: Callable[[], bool], process: Process, seconds: float) -> None:
     """Calls `ready` until it says true; a server that ends or takes too long is an error with its last words."""
-    assert callable(ready)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not process.alive():

@@ -81,3 +81,33 @@ def resident(root: int) -> int:
 def busy_seconds() -> float:
     """Seconds that all cores together have worked since boot."""
     return parse_busy(Path("/proc/stat").read_text())
+
+
+def pin(root: int, core: int) -> None:
+    """Moves every thread of a process and its descendants to a core. Needed although it was started there: some servers set affinities of their own."""
+    for stat in tree(root):
+        for task in _tasks(stat.pid):
+            try:
+                if os.sched_getaffinity(task) != {core}:
+                    os.sched_setaffinity(task, {core})
+            except ProcessLookupError:
+                continue
+
+
+def strays(root: int, core: int) -> int:
+    """How many of its threads may run on other cores."""
+    count = 0
+    for stat in tree(root):
+        for task in _tasks(stat.pid):
+            try:
+                count += os.sched_getaffinity(task) != {core}
+            except ProcessLookupError:
+                continue
+    return count
+
+
+def _tasks(pid: int) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return []

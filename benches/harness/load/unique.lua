@@ -7,9 +7,6 @@ function init(args)
    for name, value in pairs(wrk.headers) do
       fields = fields .. name .. ": " .. value .. "\r\n"
    end
-   if not wrk.headers["Host"] then
-      fields = fields .. "Host: " .. wrk.host .. ":" .. wrk.port .. "\r\n"
-   end
    before = "GET " .. wrk.path .. args[1]
    after = " HTTP/1.1\r\n" .. fields .. "\r\n"
 end
