@@ -10,6 +10,7 @@ use anypop_config::Live;
 use anypop_listen::tls::CertificateStore;
 use anypop_origin::{Client, Pools};
 use anypop_store::Store;
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
         trace::Sampler,
     },
     pipeline::{Identity, RateLimiter},
+    server::Reloader,
     status_stream::Vitals,
 };
 
@@ -58,6 +60,10 @@ pub struct Edge {
     /// Since the process serves.
     pub started: Instant,
     pub(crate) listeners: OnceLock<Vec<Bound>>,
+    /// For nodes with a document.
+    pub(crate) reloader: OnceLock<Reloader>,
+    /// Held while a configuration comes into force.
+    pub(crate) reloading: Mutex<()>,
 }
 
 /// An address that is listened at.

@@ -2,6 +2,7 @@
 //! node that cannot start has not half started; and everything is put down in order at the end.
 
 mod certificates;
+mod reload;
 mod signals;
 
 use std::{
@@ -16,6 +17,7 @@ use anypop_config::{Live, Node, Snapshot};
 use anypop_listen::{Listener, Mode, Server};
 use anypop_origin::{Client, Guard, Network, Pools, Resolver, TcpDial};
 use anypop_store::{Limits, Store};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::{net::UnixListener, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,6 +29,7 @@ use crate::{
     lifecycle::{Lifecycle, State},
     observe::{
         access_log::AccessLog,
+        daemon_log::DaemonLog,
         labels::Outcome,
         metrics::{Build, Metrics, StoreFigures},
         otlp::{self, Endpoint, Resource},
@@ -38,6 +41,8 @@ use crate::{
     unix_socket,
 };
 
+pub(crate) use reload::Reloader;
+pub use reload::{Reloaded, reload};
 pub use signals::until_told;
 
 /// How long open connections may take to end by themselves after SIGTERM.
@@ -77,6 +82,14 @@ pub struct Ready {
     pub admin_address: Option<SocketAddr>,
 }
 
+/// Where a node's configuration came from, for a reload.
+pub struct Document {
+    /// The node's document.
+    pub source: PathBuf,
+    /// The daemon's log, whose level follows the document.
+    pub log: Option<DaemonLog>,
+}
+
 /// Which of a node's control doors are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doors {
@@ -101,7 +114,11 @@ pub struct Running {
 ///
 /// # Errors
 /// When anything that its documents ask for cannot be had; nothing runs then.
-pub async fn start(snapshot: Snapshot, doors: Doors) -> Result<Running, StartError> {
+pub async fn start(
+    snapshot: Snapshot,
+    doors: Doors,
+    document: Option<Document>,
+) -> Result<Running, StartError> {
     // Not the first to start in this process: then the provider is the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let node = snapshot.node.clone();
@@ -121,7 +138,8 @@ pub async fn start(snapshot: Snapshot, doors: Doors) -> Result<Running, StartErr
         .collect::<Result<_, _>>()
         .map_err(|error| StartError::Bind(error.to_string()))?;
     let bound = bound(&node, &listeners)?;
-    let pools = Pools::new(network(&node, &bound)?);
+    let network = network(&node, &bound)?;
+    let pools = Pools::new(network.clone());
     let pool_settings: Vec<_> = snapshot
         .sites
         .iter()
@@ -172,6 +190,8 @@ pub async fn start(snapshot: Snapshot, doors: Doors) -> Result<Running, StartErr
         tasks: TaskTracker::new(),
         started: Instant::now(),
         listeners: OnceLock::from(bound.clone()),
+        reloader: OnceLock::new(),
+        reloading: Mutex::default(),
         store,
     });
     let figures = edge.store.clone();
@@ -186,6 +206,16 @@ pub async fn start(snapshot: Snapshot, doors: Doors) -> Result<Running, StartErr
         certificates.clone(),
         watched,
     ));
+    if let Some(Document { source, log }) = document {
+        let reloader = Reloader {
+            source,
+            server: Arc::downgrade(&server),
+            network,
+            log,
+        };
+        // The cell was made empty above.
+        let _ = edge.reloader.set(reloader);
+    }
     let serving = listeners
         .into_iter()
         .map(|listener| tokio::spawn(listener.run(server.clone())))

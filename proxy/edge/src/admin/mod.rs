@@ -4,6 +4,7 @@
 pub mod client;
 mod explain;
 mod purges;
+mod reload;
 mod sites;
 mod status;
 
@@ -59,7 +60,8 @@ impl IntoResponse for Refusal {
         status::metrics,
         sites::sites,
         explain::explain,
-        purges::purge
+        purges::purge,
+        reload::reload
     ),
     components(schemas(Refusal))
 )]
@@ -75,6 +77,7 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/sites", get(sites::sites))
         .route("/v1/explain", get(explain::explain))
         .route("/v1/purges", axum::routing::post(purges::purge))
+        .route("/v1/reload", axum::routing::post(reload::reload))
         .route(
             "/v1/openapi.json",
             get(|| async { Json(Document::openapi()) }),

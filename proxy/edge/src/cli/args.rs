@@ -37,6 +37,8 @@ pub(super) enum Command {
     Explain(Explain),
     /// List the sites that a running daemon serves
     Sites(Sites),
+    /// Make a running daemon read its documents again: all of it comes into force, or nothing
+    Reload(Reload),
     /// Print shell completions
     #[command(after_help = "bash:  anypop completions bash > /etc/bash_completion.d/anypop")]
     Completions {
@@ -120,6 +122,12 @@ pub(super) struct Control {
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
+    #[command(flatten)]
+    pub(super) control: Control,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reload {
     #[command(flatten)]
     pub(super) control: Control,
 }

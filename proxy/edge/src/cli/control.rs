@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
-    args::{Control, Explain, Purge, Sites, Status},
+    args::{Control, Explain, Purge, Reload, Sites, Status},
     print,
 };
 use crate::admin::client::{self, Answer};
@@ -129,6 +129,30 @@ pub(super) fn purge(args: Purge) -> Result<(), Failure> {
         ),
         text_at(&done, "/clock"),
     ))
+}
+
+pub(super) fn reload(args: Reload) -> Result<(), Failure> {
+    let answer = client::post(&socket(&args.control)?, "/v1/reload", &Value::Null)
+        .map_err(|error| Failure::Unreachable(error.to_string()))?;
+    let done = accepted(answer)?;
+    if args.control.json {
+        return print_json(&done);
+    }
+    let mut text = String::new();
+    for warning in done
+        .pointer("/warnings")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        text.push_str(&format!("warning: {}\n", plain(warning)));
+    }
+    text.push_str(&format!(
+        "reloaded: generation {}, {} sites\n",
+        text_at(&done, "/generation"),
+        text_at(&done, "/sites"),
+    ));
+    print(text)
 }
 
 pub(super) fn explain(args: Explain) -> Result<(), Failure> {

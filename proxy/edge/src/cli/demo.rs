@@ -6,7 +6,7 @@ mod origin;
 use std::{fmt::Write as _, fs, io, net::SocketAddr, path::Path};
 
 use super::{Failure, args::Demo, check, print, serve};
-use crate::server::{Doors, Ready};
+use crate::server::{Document, Doors, Ready};
 
 pub(super) fn run(args: Demo) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("anypop-demo-").tempdir()?;
@@ -14,12 +14,17 @@ pub(super) fn run(args: Demo) -> Result<(), Failure> {
     write_documents(folder.path(), &args, origin)?;
     let loaded =
         anypop_config::load_node(&folder.path().join("node.toml")).map_err(check::failure)?;
-    serve::start_log(&loaded.snapshot.node)?;
+    let log = Some(serve::start_log(&loaded.snapshot.node)?);
+    let document = Some(Document {
+        source: folder.path().join("node.toml"),
+        log,
+    });
     let socket = folder.path().join("admin.sock");
     let certificate = folder.path().join("demo.pem");
     serve::serve(
         loaded.snapshot,
         Doors::All,
+        document,
         args.announce.as_deref(),
         |ready| {
             let _ = print(lines_to_try(ready, &socket, &certificate, origin));

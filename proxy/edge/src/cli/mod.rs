@@ -72,6 +72,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Purge(purge) => control::purge(purge),
         Command::Explain(explain) => control::explain(explain),
         Command::Sites(sites) => control::sites(sites),
+        Command::Reload(reload) => control::reload(reload),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "anypop", &mut text);

@@ -15,30 +15,37 @@ use anypop_config::{
 use super::{Failure, args::Serve, check};
 use crate::{
     observe::daemon_log::{DaemonLog, Form},
-    server::{self, Doors, Ready, StartError},
+    server::{self, Document, Doors, Ready, StartError},
     settings,
 };
 
 pub(super) fn run(args: Serve) -> Result<(), Failure> {
-    let (snapshot, doors) = match &args.config {
+    let (snapshot, doors, document) = match &args.config {
         Some(file) => {
             let loaded = anypop_config::load_node(file).map_err(check::failure)?;
             let log = start_log(&loaded.snapshot.node)?;
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
-            drop(log);
-            (loaded.snapshot, Doors::All)
+            let document = Document {
+                source: file.clone(),
+                log: Some(log),
+            };
+            (loaded.snapshot, Doors::All, Some(document))
         }
-        None => single_origin(&args)?,
+        None => {
+            let (snapshot, doors) = single_origin(&args)?;
+            (snapshot, doors, None)
+        }
     };
-    serve(snapshot, doors, args.announce.as_deref(), |_| {})
+    serve(snapshot, doors, document, args.announce.as_deref(), |_| {})
 }
 
 /// Serves until told to end.
 pub(super) fn serve(
     snapshot: Snapshot,
     doors: Doors,
+    document: Option<Document>,
     announce: Option<&Path>,
     on_ready: impl FnOnce(&Ready),
 ) -> Result<(), Failure> {
@@ -52,14 +59,15 @@ pub(super) fn serve(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let running = server::start(snapshot, doors)
-            .await
-            .map_err(|error| match error {
-                StartError::Unusable(wrong) => {
-                    Failure::Wrong(wrong.iter().map(ToString::to_string).collect())
-                }
-                other => Failure::wrong(other.to_string()),
-            })?;
+        let running =
+            server::start(snapshot, doors, document)
+                .await
+                .map_err(|error| match error {
+                    StartError::Unusable(wrong) => {
+                        Failure::Wrong(wrong.iter().map(ToString::to_string).collect())
+                    }
+                    other => Failure::wrong(other.to_string()),
+                })?;
         for bound in &running.ready().listeners {
             tracing::info!(address = %bound.address, tls = bound.tls, "listening");
         }

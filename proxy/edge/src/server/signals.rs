@@ -4,16 +4,18 @@ use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::server::Running;
+use crate::server::{Running, reload};
 
 /// Runs until told to end: SIGTERM lets connections end by themselves, a second one or SIGINT ends
-/// at once. SIGUSR1 opens the access log's file anew, for who rotates it.
+/// at once. SIGHUP reads the documents again. SIGUSR1 opens the access log's file anew, for who
+/// rotates it.
 ///
 /// # Errors
 /// When the signals cannot be watched.
 pub async fn until_told(running: Running) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let mut reopen = signal(SignalKind::user_defined1())?;
     loop {
         tokio::select! {
@@ -21,6 +23,11 @@ pub async fn until_told(running: Running) -> io::Result<()> {
             _ = interrupt.recv() => {
                 running.stop().await;
                 return Ok(());
+            }
+            _ = hang_up.recv() => {
+                let edge = running.edge().clone();
+                // It logs what came of it; the node goes on either way.
+                let _ = tokio::task::spawn_blocking(move || reload(&edge)).await;
             }
             _ = reopen.recv() => running.edge().access_log.reopen(),
         }
