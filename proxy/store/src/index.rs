@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anypop_cache::key::CacheKey;
 use foldhash::fast::RandomState;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use smallvec::SmallVec;
 
 use crate::fill::Fill;
@@ -21,9 +22,16 @@ pub(crate) struct Index {
 /// A part of the index. Its lock is held to find, to add or to take out, never while anything is compared with a request.
 #[derive(Default)]
 pub(crate) struct Shard {
-    pub(crate) map: RwLock<Map>,
+    map: RwLock<Map>,
+    changes: Changes,
     pub(crate) counters: ShardCounters,
 }
+
+/// How often a shard was locked to be changed. On a cache line of its own: who only asks whether anything has changed
+/// shares it with nobody that writes.
+#[derive(Default)]
+#[repr(align(128))]
+struct Changes(AtomicU64);
 
 /// Keys are hashed by their 128 bits, again with a seed of this process.
 pub(crate) type Map = HashMap<CacheKey, Entry, RandomState>;
@@ -84,9 +92,27 @@ impl Entry {
 }
 
 impl Shard {
+    /// To look something up.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Map> {
+        self.map.read()
+    }
+
+    /// To change something. Counted before anything changes: who reads the count first and then looks up, and finds the
+    /// same count later, has missed no change.
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Map> {
+        let map = self.map.write();
+        self.changes.0.fetch_add(1, Ordering::Release);
+        map
+    }
+
+    /// How often it was locked to be changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.0.load(Ordering::Acquire)
+    }
+
     /// Takes a variant out of the map.
     pub(crate) fn take(&self, key: &CacheKey, id: Id) -> Option<Variant> {
-        let mut map = self.map.write();
+        let mut map = self.write();
         let entry = map.get_mut(key)?;
         let variant = entry.take(id);
         if entry.is_empty() {

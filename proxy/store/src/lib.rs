@@ -40,4 +40,4 @@ pub use memory::SiteUse;
 pub use object::{Object, Response};
 pub use purge::{PurgeLimits, PurgeRequest, PurgeScope, PurgeSeq, Purges, Verdict};
 pub use stats::Stats;
-pub use store::{Found, FoundList, Join, Lookup, Missed, Store};
+pub use store::{Epoch, Found, FoundList, Join, Lookup, Missed, Store};

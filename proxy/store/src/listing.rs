@@ -47,7 +47,7 @@ impl Store {
     pub fn for_each(&self, filter: &Filter, mut each: impl FnMut(Found) -> ControlFlow<()>) {
         for shard in self.inner.index.shards() {
             let objects: Vec<Arc<Object>> = {
-                let map = shard.map.read();
+                let map = shard.read();
                 map.values()
                     .flat_map(|entry| &entry.variants)
                     .map(|variant| variant.object.clone())

@@ -51,6 +51,13 @@ pub struct Found {
 /// Objects under one key, newest first.
 pub type FoundList = SmallVec<[Found; 2]>;
 
+/// A state of the store, as far as one key depends on it: see [`Store::epoch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch {
+    changes: u64,
+    purges: PurgeSeq,
+}
+
 /// What a lookup found.
 #[derive(Debug, Clone)]
 pub enum Lookup {
@@ -111,7 +118,7 @@ impl Store {
     pub fn lookup(&self, key: &CacheKey, mut select: impl FnMut(&Object) -> bool) -> Lookup {
         let shard = self.inner.index.shard(key);
         let mut missed = Missed::default();
-        let variants: SmallVec<[Variant; 2]> = match shard.map.read().get(key) {
+        let variants: SmallVec<[Variant; 2]> = match shard.read().get(key) {
             Some(entry) => {
                 missed.fills = entry.fills.len();
                 entry.variants.iter().rev().cloned().collect()
@@ -135,10 +142,31 @@ impl Store {
         Lookup::Missed(missed)
     }
 
+    /// What a later lookup of this key depends on besides the time. Taken before a lookup, it tells whether the lookup
+    /// would still find the same: as long as it is the same, nothing under the key was stored, replaced, evicted or
+    /// purged. It changes more often than that.
+    ///
+    /// Two loads, no lock: for who answers many requests from one lookup.
+    pub fn epoch(&self, key: &CacheKey) -> Epoch {
+        Epoch {
+            changes: self.inner.index.shard(key).changes(),
+            purges: self.inner.purges.now(),
+        }
+    }
+
+    /// Counts hits that an earlier lookup answered.
+    pub fn touch(&self, object: &Object, hits: u32) {
+        for _ in 0..hits.min(3) {
+            object.warm();
+        }
+        let counters = &self.inner.index.shard(object.key()).counters;
+        counters.hits.add_many(hits.into());
+    }
+
     /// All objects under a key, newest first. Counts neither as hit nor as miss.
     pub fn variants(&self, key: &CacheKey) -> FoundList {
         let shard = self.inner.index.shard(key);
-        let variants: SmallVec<[Variant; 2]> = match shard.map.read().get(key) {
+        let variants: SmallVec<[Variant; 2]> = match shard.read().get(key) {
             Some(entry) => entry.variants.iter().rev().cloned().collect(),
             None => SmallVec::new(),
         };
@@ -163,7 +191,7 @@ impl Store {
     ) -> Join {
         let inner = &self.inner;
         let pass = inner.pass.has(key.hash().0, Instant::now());
-        let mut map = inner.index.shard(key).map.write();
+        let mut map = inner.index.shard(key).write();
         if let Some(entry) = map.get(key) {
             for variant in entry.variants.iter().rev() {
                 if let Some(found) = inner.judge(&variant.object)
@@ -299,7 +327,7 @@ impl Inner {
     fn check_all(&self) {
         for shard in self.index.shards() {
             let variants: Vec<Variant> = {
-                let map = shard.map.read();
+                let map = shard.read();
                 map.values()
                     .flat_map(|entry| &entry.variants)
                     .cloned()
@@ -320,7 +348,7 @@ impl Inner {
             .length()
             .is_some_and(|length| length > self.limits.biggest());
         let mut dropped = Victims::new();
-        let mut map = self.index.shard(key).map.write();
+        let mut map = self.index.shard(key).write();
         // Admitted under the shard's lock: should it be evicted at once, the evictor finds it here.
         let place = if too_big {
             None
@@ -367,7 +395,7 @@ impl Inner {
     /// Puts an object in the place of one with the same body, or back into the store if that has been evicted.
     pub(crate) fn replace(&self, base: &Arc<Object>, object: &Arc<Object>) {
         let key = object.key();
-        let mut map = self.index.shard(key).map.write();
+        let mut map = self.index.shard(key).write();
         let variants = map.get_mut(key).map(|entry| &mut entry.variants);
         let present = variants.and_then(|all| {
             all.iter_mut()
@@ -411,7 +439,7 @@ impl Inner {
 
     /// Takes a fill that has no header out of the index.
     pub(crate) fn withdraw(&self, key: &CacheKey, fill: &Arc<Fill>) {
-        let mut map = self.index.shard(key).map.write();
+        let mut map = self.index.shard(key).write();
         if let Some(entry) = map.get_mut(key) {
             entry.fills.retain(|other| !Arc::ptr_eq(other, fill));
             if entry.is_empty() {
@@ -467,7 +495,7 @@ impl Inner {
     fn supersede(&self, object: &Arc<Object>, place: Option<Id>) {
         let key = object.key();
         let mut dropped: SmallVec<[Variant; 2]> = SmallVec::new();
-        let mut map = self.index.shard(key).map.write();
+        let mut map = self.index.shard(key).write();
         let Some(entry) = map.get_mut(key) else {
             return;
         };
@@ -523,7 +551,7 @@ impl Inner {
     }
 
     fn find(&self, object: &Arc<Object>) -> Option<Id> {
-        let map = self.index.shard(object.key()).map.read();
+        let map = self.index.shard(object.key()).read();
         let entry = map.get(object.key())?;
         entry
             .variants

@@ -277,3 +277,33 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn the_epoch_tells_of_whatever_a_lookup_would_notice() {
+    let store = Store::new(limits(1 << 20));
+    let (one, other) = (key("/one"), key("/other"));
+    let empty = store.epoch(&one);
+    assert_eq!(store.epoch(&one), empty, "asking changes nothing");
+    put(&store, &one, plain(None), b"1").await;
+    let stored = store.epoch(&one);
+    assert_ne!(stored, empty);
+    let found = find(&store, &one).unwrap();
+    assert_eq!(store.epoch(&one), stored, "nor does finding");
+    store.touch(&found.object, 2);
+    assert_eq!(store.epoch(&one), stored);
+    assert_eq!(store.stats().hits, 3);
+    put(&store, &one, plain(None), b"2").await;
+    let replaced = store.epoch(&one);
+    assert_ne!(replaced, stored);
+    for soft in [true, false] {
+        let before = store.epoch(&one);
+        let scope = PurgeScope::Everything;
+        store.purge(&PurgeRequest { scope, soft }, NOW);
+        assert_ne!(store.epoch(&one), before);
+        assert_ne!(store.epoch(&other), before);
+    }
+    put(&store, &one, plain(None), b"3").await;
+    let last = store.epoch(&one);
+    assert!(store.remove(&find(&store, &one).unwrap().object));
+    assert_ne!(store.epoch(&one), last);
+}
