@@ -29,7 +29,7 @@ pub mod tls;
 pub use application::{Application, ConnectionLimit, Event, HandshakeFailure, HotResponse};
 pub use client::{ClientCertificate, ClientInfo, Protocol, TlsInfo, Traffic};
 pub use date::append_date;
-pub use h1::{Chunk, ChunkedDecoder};
+pub use h1::{Chunk, ChunkedDecoder, write_whole_head};
 pub use listener::{BindError, Listener, Server};
 pub use mode::Mode;
 /// The trait that both kinds of session implement, as [`Application::serve`] gets them.

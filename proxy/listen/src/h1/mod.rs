@@ -15,3 +15,4 @@ mod wire;
 
 pub use chunked::{Chunk, ChunkedDecoder};
 pub(crate) use connection::Connection;
+pub use response::write_whole_head;

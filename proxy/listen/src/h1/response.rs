@@ -154,26 +154,16 @@ impl Wire {
         end: bool,
         out: &mut BytesMut,
     ) -> Result<(), WireError> {
-        put_status_line(head, out);
         let tunnel = self.response.framing == Framing::Tunnel;
-        let no_length = head.status == StatusCode::NO_CONTENT || tunnel;
-        let trailers = self.response.framing == Framing::Chunked && self.request.takes_trailers;
-        // Fields that the response's own Connection names were for the hop that is over (RFC 9110 §7.6.1).
-        let named: Vec<Bytes> = named_by_connection(&head.headers);
-        let mut length_seen = false;
-        put_fields(head, out, |name| {
-            if name.eq_ignore_ascii_case(b"content-length") {
-                // Equal repetitions become one.
-                return no_length || std::mem::replace(&mut length_seen, true);
-            }
-            if name.eq_ignore_ascii_case(b"upgrade") && tunnel {
-                return false;
-            }
-            if name.eq_ignore_ascii_case(b"trailer") && trailers {
-                return false;
-            }
-            is_hop_by_hop(name) || named.iter().any(|named| name.eq_ignore_ascii_case(named))
-        })?;
+        put_section(
+            head,
+            Section {
+                no_length: head.status == StatusCode::NO_CONTENT || tunnel,
+                tunnel,
+                trailers: self.response.framing == Framing::Chunked && self.request.takes_trailers,
+            },
+            out,
+        )?;
         if !head.headers.contains_key(header::DATE) && !tunnel {
             out.put_slice(b"Date: ");
             append_date(out);
@@ -267,6 +257,67 @@ impl Wire {
         self.response.ended = true;
         Ok(())
     }
+}
+
+/// Writes what [`HotResponse::head`](crate::HotResponse) holds of this response: status line and fields, byte for byte as a session
+/// would write them for a response that has a `Date` and whose length `Content-Length` tells.
+///
+/// False when it is not such a response, or one without a body (204, 304), or not final; `out` is then as it was.
+pub fn write_whole_head(head: &ResponseHeader, out: &mut BytesMut) -> bool {
+    let lengths = head.headers.get_all(header::CONTENT_LENGTH).iter().count();
+    let bodiless = matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    if lengths != 1
+        || bodiless
+        || head.status.is_informational()
+        || !head.headers.contains_key(header::DATE)
+    {
+        return false;
+    }
+    let before = out.len();
+    let written = put_section(head, Section::default(), out).is_ok();
+    if !written {
+        out.truncate(before);
+    }
+    written
+}
+
+/// What depends on the framing.
+#[derive(Clone, Copy, Default)]
+struct Section {
+    /// `Content-Length` has no place.
+    no_length: bool,
+    /// The response switches protocols.
+    tunnel: bool,
+    /// Trailers will be sent.
+    trailers: bool,
+}
+
+/// Status line and fields without those of the hop that is over.
+fn put_section(
+    head: &ResponseHeader,
+    section: Section,
+    out: &mut BytesMut,
+) -> Result<(), WireError> {
+    put_status_line(head, out);
+    // Fields that the response's own Connection names were for the hop that is over (RFC 9110 §7.6.1).
+    let named: Vec<Bytes> = named_by_connection(&head.headers);
+    let mut length_seen = false;
+    put_fields(head, out, |name| {
+        if name.eq_ignore_ascii_case(b"content-length") {
+            // Equal repetitions become one.
+            return section.no_length || std::mem::replace(&mut length_seen, true);
+        }
+        if name.eq_ignore_ascii_case(b"upgrade") && section.tunnel {
+            return false;
+        }
+        if name.eq_ignore_ascii_case(b"trailer") && section.trailers {
+            return false;
+        }
+        is_hop_by_hop(name) || named.iter().any(|named| name.eq_ignore_ascii_case(named))
+    })
 }
 
 fn put_status_line(head: &ResponseHeader, out: &mut BytesMut) {
