@@ -58,7 +58,7 @@ def take(server: Server, case: Case, headers: dict[str, str], origin: Origin, se
     with contextlib.ExitStack() as stack:
         if case.idle:
             stack.enter_context(loadgen.holding(server.url("http", "/hot/1k"), case.idle, setting.load_core))
-        if case.driver in ("wrk", "h2load"):
+        if case.driver in ("wrk", "h2load", "closed"):
             # The rate driver warms up by itself, and handshakes have nothing to warm.
             drive(server, case, headers, WARM_UP, setting.load_core, peak)
         before = Account.now(server, origin)
@@ -126,13 +126,16 @@ def drive(server: Server, case: Case, headers: dict[str, str], seconds: float, c
         case "h2load":
             command = h2load.command(named, case.connections, case.streams, seconds, headers)
             return h2load.parse(process.run(command, timeout, core))
+        case "closed":
+            command = loadgen.closed_command(numbered, case.connections, seconds, headers)
+            return loadgen.parse_rate(process.run(command, timeout, core))
         case "handshakes":
             command = loadgen.handshakes_command(numbered, case.connections, seconds, case.resume)
             return loadgen.parse_handshakes(process.run(command, timeout, core))
         case "rate":
             if peak is None:
                 raise Failed(f"its peak in {case.latency_of} is not known")
-            command = loadgen.rate_command(numbered, case.connections, peak * LOAD_SHARE, WARM_UP, seconds, unique)
+            command = loadgen.rate_command(numbered, case.connections, peak * LOAD_SHARE, WARM_UP, seconds)
             return loadgen.parse_rate(process.run(command, timeout, core))
 
 

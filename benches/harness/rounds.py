@@ -23,7 +23,17 @@ class Results:
     samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
     """By case and peer."""
     missing: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Why there is no figure, by case and peer."""
+    """Why a peer has no part in a case, by case and peer."""
+    failed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Why rounds have no figure, by case and peer."""
+
+    def note(self, case: str, peer: str) -> str | None:
+        """What a reader must know beside the figures."""
+        if (reason := self.missing.get((case, peer))) is not None:
+            return f"none: {reason}"
+        if reasons := self.failed.get((case, peer)):
+            return f"{len(reasons)} of {len(reasons) + len(self.rates(case, peer))} rounds failed, the last one: {reasons[-1]}"
+        return None
 
     def rates(self, case: str, peer: str) -> list[float]:
         return [sample.rate for sample in self.samples.get((case, peer), [])]
@@ -41,11 +51,14 @@ def run(cases: list[Case], peers: list[Peer], fleet: Fleet, origin: Origin, roun
                     continue
                 try:
                     sample = _one(case, peer, fleet, origin, setting, headers, results)
-                except (check.NotThis, Failed, ValueError) as error:
+                except check.NotThis as error:
                     results.missing[key] = str(error)
-                    # Rounds before this one are not to be trusted either.
-                    results.samples.pop(key, None)
                     say(f"round {number + 1}: {case.name}: {peer.name}: no figure: {error}")
+                    continue
+                except (Failed, ValueError) as error:
+                    # It may do better in the next round; the report says how many are missing.
+                    results.failed.setdefault(key, []).append(str(error))
+                    say(f"round {number + 1}: {case.name}: {peer.name}: failed: {error}")
                     continue
                 results.samples.setdefault(key, []).append(sample)
                 say(f"round {number + 1}/{rounds}: {case.name:14} {peer.name:14} {sample.rate:10,.0f}/s {sample.cpu_us:8.1f} µs CPU each")

@@ -53,9 +53,9 @@ class Noise:
 
     def verdict(self) -> str:
         """One line for people."""
-        spread = "unknown (one round only)" if self.spread is None else f"{self.spread:.0%}"
-        foreign = "unknown" if self.foreign is None else f"{self.foreign:.0%} of a core"
-        facts = f"the limit program's own figure varied by {spread}, other processes took {foreign}"
+        spread = "cannot be judged (it takes the limit and several rounds)" if self.spread is None else f"varied by {self.spread:.0%}"
+        foreign = "an unknown share" if self.foreign is None else f"{self.foreign:.0%}"
+        facts = f"the limit program's own figure {spread}, other processes took {foreign} of a core"
         if self.noisy:
             return f"TOO NOISY, do not trust these figures: {facts} (more than {NOISY_SPREAD:.0%} or {NOISY_FOREIGN:.0%} is noise)"
         return f"quiet enough: {facts}"

@@ -14,11 +14,22 @@ from harness.process import Failed, pinned
 PROGRAM = str(TOOLS / "loadgen")
 
 
-def rate_command(url: str, connections: int, rate: float, warm_up: float, seconds: float, unique: str | None) -> list[str]:
+def rate_command(url: str, connections: int, rate: float, warm_up: float, seconds: float) -> list[str]:
     """Requests at a constant rate, timed from when each was due."""
-    words = [PROGRAM, "rate", "--url", url, "--host", HOST, "--rate", f"{rate:.1f}", "--connections", str(connections)]
-    words += ["--warm-up", str(warm_up), "--seconds", str(seconds)]
-    return words if unique is None else [*words, "--unique", unique]
+    return [*_requests(url, connections, warm_up, seconds), "--rate", f"{rate:.1f}"]
+
+
+def closed_command(url: str, connections: int, seconds: float, headers: dict[str, str]) -> list[str]:
+    """As fast as the answers come, like wrk, for answers that wrk does not understand: it waits for the body that the Content-Length of a 304 tells of."""
+    words = _requests(url, connections, 0, seconds)
+    for name, value in headers.items():
+        words += ["--field", f"{name}: {value}"]
+    return words
+
+
+def _requests(url: str, connections: int, warm_up: float, seconds: float) -> list[str]:
+    words = [PROGRAM, "rate", "--url", url, "--host", HOST, "--connections", str(connections)]
+    return [*words, "--warm-up", str(warm_up), "--seconds", str(seconds)]
 
 
 def parse_rate(output: str) -> Load:

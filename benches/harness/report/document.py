@@ -30,8 +30,8 @@ def document(run: Run) -> dict[str, object]:
 
 def _case(run: Run, name: str) -> dict[str, object]:
     samples = {peer.name: run.results.samples.get((name, peer.name)) for peer in run.peers}
-    reasons = {peer.name: run.results.missing.get((name, peer.name)) for peer in run.peers}
+    notes = {peer.name: run.results.note(name, peer.name) for peer in run.peers}
     return {
         "samples": {peer: [sample.document() for sample in found] for peer, found in samples.items() if found},
-        "missing": {peer: reason for peer, reason in reasons.items() if reason},
+        "notes": {peer: note for peer, note in notes.items() if note},
     }

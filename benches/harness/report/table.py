@@ -50,9 +50,9 @@ def _rates(run: Run, case: Case) -> list[str]:
     notes = []
     for peer in run.peers:
         rate = run.rate(case, peer.name)
+        if note := run.results.note(case.name, peer.name):
+            notes.append(f"  {peer.title}: {note}")
         if rate is None:
-            if reason := run.results.missing.get((case.name, peer.name)):
-                notes.append(f"  {peer.title}: none: {reason}")
             continue
         rows.append(
             [
@@ -74,9 +74,9 @@ def _latency(run: Run, case: Case) -> list[str]:
     notes = []
     for peer in run.peers:
         rate = run.rate(case, peer.name)
+        if note := run.results.note(case.name, peer.name):
+            notes.append(f"  {peer.title}: {note}")
         if rate is None:
-            if reason := run.results.missing.get((case.name, peer.name)):
-                notes.append(f"  {peer.title}: none: {reason}")
             continue
         percentiles = [run.figure(case, peer.name, name) for name in ("p50_us", "p90_us", "p99_us", "p999_us", "cpu_us")]
         rows.append([peer.title, f"{rate.median:,.0f}", *(f"{value:,.1f}" if value is not None else "-" for value in percentiles)])

@@ -42,7 +42,7 @@ pub fn run(plan: &Plan) -> io::Result<String> {
         .request(&plan.target.path, "Connection: close\r\n");
     let mut poll = Poll::new()?;
     let open = |poll: &Poll, at: usize| -> io::Result<Slot> {
-        let tls = Some((&config, plan.target.host.as_str()));
+        let tls = Some((&config, plan.target.name.as_str()));
         let mut connection =
             Connection::open(plan.target.address, tls, poll.registry(), Token(at))?;
         connection.send(&request)?;

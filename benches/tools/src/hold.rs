@@ -105,7 +105,7 @@ fn open(
     poll: &Poll,
     at: usize,
 ) -> io::Result<Slot> {
-    let tls = tls.map(|config| (config, plan.target.host.as_str()));
+    let tls = tls.map(|config| (config, plan.target.name.as_str()));
     let mut connection = Connection::open(plan.target.address, tls, poll.registry(), Token(at))?;
     connection.send(opening)?;
     let reader = if plan.h2 {

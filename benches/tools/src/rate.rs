@@ -1,4 +1,4 @@
-//! Requests at a constant rate.
+//! Requests at a constant rate, or as fast as the answers come.
 //!
 //! Request `i` is due at `start + i / rate`, whatever became of those before it, and its latency counts from then. A server that stalls is so
 //! charged for every request that had to wait, not only for the few that were under way (no "coordinated omission").
@@ -21,8 +21,8 @@ use crate::target::{Target, tls_client};
 pub struct Plan {
     /// Where to.
     pub target: Target,
-    /// Requests a second.
-    pub rate: f64,
+    /// Requests a second; none: each connection sends its next request when it has the answer to the last.
+    pub rate: Option<f64>,
     /// Connections kept open; each has one request under way at most.
     pub connections: usize,
     /// Time that is driven and not recorded.
@@ -31,6 +31,58 @@ pub struct Plan {
     pub duration: Duration,
     /// When given, each request asks for another path: the target's, this and a number.
     pub unique: Option<String>,
+    /// Further fields of each request, each line with its CRLF.
+    pub fields: String,
+}
+
+/// When requests are due.
+struct Schedule {
+    start: Instant,
+    recorded_from: Instant,
+    end: Instant,
+    rate: Option<f64>,
+    /// Requests in the plan, where it has a rate.
+    total: u64,
+}
+
+impl Schedule {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "request counts are far below 2^64 and never negative"
+    )]
+    fn new(plan: &Plan) -> Self {
+        let start = Instant::now();
+        let whole = plan.warm_up + plan.duration;
+        let total = plan
+            .rate
+            .map_or(0, |rate| (rate * whole.as_secs_f64()) as u64);
+        Self {
+            start,
+            recorded_from: start + plan.warm_up,
+            end: start + whole,
+            rate: plan.rate,
+            total,
+        }
+    }
+
+    /// When the request of this number was due, if it is by now.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "request counts are far below 2^52"
+    )]
+    fn due(&self, number: u64, now: Instant) -> Option<Instant> {
+        let Some(rate) = self.rate else {
+            return (now < self.end).then_some(now);
+        };
+        let due = self.start + Duration::from_secs_f64(number as f64 / rate);
+        (number < self.total && due <= now).then_some(due)
+    }
+
+    /// Requests of the plan that have not been sent.
+    fn unsent(&self, sent: u64) -> u64 {
+        self.total.saturating_sub(sent)
+    }
 }
 
 struct Slot {
@@ -87,7 +139,7 @@ impl Driver<'_> {
         let tls = self
             .tls
             .as_ref()
-            .map(|config| (config, target.host.as_str()));
+            .map(|config| (config, target.name.as_str()));
         let connection = Connection::open(target.address, tls, self.poll.registry(), Token(at))?;
         Ok(Slot {
             connection,
@@ -98,43 +150,32 @@ impl Driver<'_> {
 
     #[expect(
         clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "request counts are far below 2^52 and never negative"
+        reason = "request counts are far below 2^52"
     )]
     fn drive(mut self) -> io::Result<String> {
         let plan = self.plan;
-        let fixed = plan.target.request(&plan.target.path, "");
-        let total = (plan.rate * (plan.warm_up + plan.duration).as_secs_f64()) as u64;
-        let unrecorded = (plan.rate * plan.warm_up.as_secs_f64()) as u64;
-        let due_at = |number: u64| Duration::from_secs_f64(number as f64 / plan.rate);
+        let fixed = plan.target.request(&plan.target.path, &plan.fields);
+        let schedule = Schedule::new(plan);
         let mut events = Events::with_capacity(1024);
         let mut scratch = vec![0; 64 * 1024];
-        let start = Instant::now();
-        let end = start + due_at(total);
-        let mut last = start;
+        let mut last = schedule.start;
         loop {
             let now = Instant::now();
             let mut worked = false;
-            while self.sent < total && start + due_at(self.sent) <= now {
+            while let Some(due) = schedule.due(self.sent, now) {
                 let Some(at) = self.idle.pop_front() else {
                     break;
                 };
-                let due = start + due_at(self.sent);
-                let request = match &plan.unique {
-                    None => None,
-                    Some(mark) => Some(
-                        plan.target
-                            .request(&format!("{}{mark}{}", plan.target.path, self.sent), ""),
-                    ),
-                };
-                let recorded = self.sent >= unrecorded;
+                let request = plan.unique.as_ref().map(|mark| {
+                    let path = format!("{}{mark}{}", plan.target.path, self.sent);
+                    plan.target.request(&path, &plan.fields)
+                });
                 self.sent += 1;
                 worked = true;
                 let Some(slot) = self.slots.get_mut(at) else {
                     continue;
                 };
-                slot.due = Some((due, recorded));
+                slot.due = Some((due, due >= schedule.recorded_from));
                 if slot
                     .connection
                     .send(request.as_deref().unwrap_or(&fixed))
@@ -143,7 +184,8 @@ impl Driver<'_> {
                     self.fail(at)?;
                 }
             }
-            if self.sent >= total && self.idle.len() == self.slots.len() || now > end + PATIENCE {
+            let all_sent = schedule.unsent(self.sent) == 0 && now >= schedule.end;
+            if all_sent && self.idle.len() == self.slots.len() || now > schedule.end + PATIENCE {
                 break;
             }
             self.poll.poll(&mut events, Some(Duration::ZERO))?;
@@ -158,13 +200,13 @@ impl Driver<'_> {
                 std::thread::yield_now();
             }
         }
-        let unfinished = self.slots.iter().filter(|slot| slot.due.is_some()).count() as u64
-            + (total - self.sent);
-        if self.latencies.count() == 0 {
+        let under_way = self.slots.iter().filter(|slot| slot.due.is_some()).count() as u64;
+        let unfinished = under_way + schedule.unsent(self.sent);
+        let recorded = self.latencies.count();
+        if recorded == 0 {
             return Err(io::Error::other("no request was answered"));
         }
-        let recorded = self.latencies.count();
-        let seconds = last.duration_since(start + plan.warm_up).as_secs_f64();
+        let seconds = last.duration_since(schedule.recorded_from).as_secs_f64();
         Ok(format!(
             "{{\"sent\":{},\"recorded\":{recorded},\"errors\":{},\"unfinished\":{unfinished},\"seconds\":{seconds:.3},\"rate\":{:.1},\"latency\":{}}}",
             self.sent,
@@ -224,5 +266,41 @@ impl Driver<'_> {
             *slot = fresh;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(rate: Option<f64>) -> Schedule {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        Schedule {
+            start,
+            recorded_from: start + second,
+            end: start + 2 * second,
+            rate,
+            total: 20,
+        }
+    }
+
+    #[test]
+    fn a_rate_makes_requests_due_whatever_became_of_others() {
+        let schedule = schedule(Some(10.0));
+        let after = |milliseconds| schedule.start + Duration::from_millis(milliseconds);
+        assert_eq!(schedule.due(0, after(0)), Some(schedule.start));
+        assert_eq!(schedule.due(5, after(499)), None);
+        assert_eq!(schedule.due(5, after(1700)), Some(after(500)));
+        assert_eq!(schedule.due(20, after(9000)), None);
+        assert_eq!(schedule.unsent(18), 2);
+    }
+
+    #[test]
+    fn without_a_rate_a_request_is_due_at_once_until_the_end() {
+        let schedule = schedule(None);
+        let now = schedule.start + Duration::from_millis(1);
+        assert_eq!(schedule.due(1_000_000, now), Some(now));
+        assert_eq!(schedule.due(0, schedule.end), None);
     }
 }

@@ -1,13 +1,21 @@
 //! Where requests go: `http://127.0.0.1:8080/path` or `https://…`.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+#![expect(
+    clippy::disallowed_types,
+    reason = "one thread takes this Mutex, and poison is passed over: no dependency for that"
+)]
 
-use rustls::client::Resumption;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme};
 
 /// One URL of one server.
 #[derive(Debug, Clone)]
@@ -18,7 +26,9 @@ pub struct Target {
     pub tls: bool,
     /// Path and query.
     pub path: String,
-    /// `Host`, and the name asked for by SNI.
+    /// The name asked for by SNI.
+    pub name: String,
+    /// `Host`: the name with the port, as wrk and h2load send it, so that all ask for the same object.
     pub host: String,
 }
 
@@ -27,7 +37,7 @@ impl Target {
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn parse(url: &str, host: &str) -> Result<Self, String> {
+    pub fn parse(url: &str, name: &str) -> Result<Self, String> {
         let (tls, rest) = if let Some(rest) = url.strip_prefix("https://") {
             (true, rest)
         } else if let Some(rest) = url.strip_prefix("http://") {
@@ -36,14 +46,15 @@ impl Target {
             return Err(format!("{url}: begins with neither http:// nor https://"));
         };
         let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        let address = authority
+        let address: SocketAddr = authority
             .parse()
             .map_err(|_| format!("{authority}: not an IP address and a port"))?;
         Ok(Self {
             address,
             tls,
             path: path.to_owned(),
-            host: host.to_owned(),
+            name: name.to_owned(),
+            host: format!("{name}:{}", address.port()),
         })
     }
 
@@ -67,11 +78,50 @@ pub fn tls_client(alpn: &[u8], resume: bool) -> Result<Arc<ClientConfig>, rustls
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = if resume {
-        Resumption::in_memory_sessions(4096)
+        Resumption::store(Arc::new(Tickets::default()))
     } else {
         Resumption::disabled()
     };
     Ok(Arc::new(config))
+}
+
+/// Every TLS 1.3 ticket that came, to be used once, the oldest first.
+///
+/// The store that comes with rustls keeps eight for each name: too few for connections made side by side.
+#[derive(Debug, Default)]
+struct Tickets(Mutex<VecDeque<Tls13ClientSessionValue>>);
+
+const TICKETS: usize = 4096;
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _server_name: ServerName<'static>, _group: NamedGroup) {}
+
+    fn kx_hint(&self, _server_name: &ServerName<'_>) -> Option<NamedGroup> {
+        // X25519 comes first without a hint, and all peers take it.
+        None
+    }
+
+    fn set_tls12_session(&self, _name: ServerName<'static>, _value: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _server_name: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _name: ServerName<'static>, value: Tls13ClientSessionValue) {
+        let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tickets.len() < TICKETS {
+            tickets.push_back(value);
+        }
+    }
+
+    fn take_tls13_ticket(&self, _name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    }
 }
 
 /// Trusts whatever it is shown: the servers are the benchmark's own, on loopback.
@@ -126,6 +176,10 @@ mod tests {
         assert!(target.tls);
         assert_eq!(target.address.port(), 8443);
         assert_eq!(target.path, "/a?b");
+        assert_eq!(
+            (target.name.as_str(), target.host.as_str()),
+            ("bench.test", "bench.test:8443")
+        );
         assert_eq!(Target::parse("http://127.0.0.1:1", "h").unwrap().path, "/");
         assert!(Target::parse("http://localhost:1/", "h").is_err());
         assert!(Target::parse("ftp://127.0.0.1:1/", "h").is_err());

@@ -8,7 +8,7 @@ use anypop_bench_tools::target::Target;
 use anypop_bench_tools::{handshakes, hold, rate};
 
 const USAGE: &str = "\
-loadgen rate --url URL --host NAME --rate N --connections N --warm-up SECONDS --seconds SECONDS [--unique MARK]
+loadgen rate --url URL --host NAME [--rate N] --connections N --warm-up SECONDS --seconds SECONDS [--unique MARK] [--field FIELD]
 loadgen handshakes --url URL --host NAME --connections N --seconds SECONDS [--resume]
 loadgen hold --url URL --host NAME --connections N [--h2]   (until the end of stdin)";
 
@@ -41,12 +41,15 @@ fn run() -> Result<String, String> {
             let plan = rate::Plan {
                 target,
                 connections,
-                rate: args.required("rate")?,
+                rate: args.optional("rate")?,
                 warm_up: seconds(&mut args, "warm-up")?,
                 duration: seconds(&mut args, "seconds")?,
                 unique: args.optional("unique")?,
+                fields: args
+                    .optional::<String>("field")?
+                    .map_or_else(String::new, |field| field + "\r\n"),
             };
-            if plan.rate <= 0.0 {
+            if plan.rate.is_some_and(|rate| rate <= 0.0) {
                 return Err("--rate must be above 0".to_owned());
             }
             args.finish()?;
