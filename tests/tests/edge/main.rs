@@ -25,3 +25,4 @@ mod b15_seeing;
 mod b16_bad_documents;
 mod b17_lifecycle;
 mod b18_demo;
+mod b19_parts;

@@ -9,6 +9,7 @@ use anypop_cache::{
     encoding::AcceptEncoding,
     freshness::{Because, Freshness},
     key::{CacheKey, ExtraKind, Scheme},
+    range::Limits,
     time::Timestamp,
     vary::{Normalise, VaryKey},
 };
@@ -24,7 +25,9 @@ use super::{
     deliver,
     explain::Asked,
     fill::{self, Answer, Begun, Job, PrivateResponse},
-    inbound, private,
+    inbound,
+    parts::{self, Parts},
+    private,
     respond::{self, Failure, Reply},
     rules,
 };
@@ -50,6 +53,7 @@ pub(super) struct Query {
     pub(super) key: CacheKey,
     pub(super) directives: RequestDirectives,
     pub(super) normalise: Normalise,
+    pub(super) method: Method,
     /// Path and query for the origin: what went into the key, so that no two requests to the
     /// origin share one.
     pub(super) target: String,
@@ -104,6 +108,7 @@ impl Query {
             } else {
                 RequestDirectives::default()
             },
+            method: method.clone(),
             normalise: Normalise {
                 accept_encoding: Some(AcceptEncoding::normalise(headers, &codings)),
                 ..Normalise::default()
@@ -117,7 +122,14 @@ impl Query {
 
     /// Whether `object` is a response to this request's variant.
     pub(super) fn selects(&self, object: &Object, headers: &HeaderMap) -> bool {
-        object.meta().matches(headers, &self.normalise)
+        let meta = object.meta();
+        let has_the_bytes = meta.partial.as_ref().is_none_or(|partial| {
+            let limits = Limits::default();
+            partial
+                .select(&self.method, headers, &meta.validators, &limits, now())
+                .is_some()
+        });
+        meta.matches(headers, &self.normalise) && has_the_bytes
     }
 
     /// Whether what was found may answer.
@@ -195,6 +207,8 @@ impl Serving<'_> {
             Lookup::Missed(missed) => {
                 self.forward = if missed.others.is_empty() {
                     Forward::UriMiss
+                } else if self.parts(&missed).is_some() {
+                    Forward::Partial
                 } else {
                     Forward::VaryMiss
                 };
@@ -259,7 +273,9 @@ impl Serving<'_> {
         match self.join(stale.as_ref(), missed) {
             Join::Ready(found) => self.deliver(&found.object, Served::Hit).await,
             Join::Begin(permit) => {
-                let job = self.job(stale.as_ref().map(|found| found.object.clone()));
+                let job = self
+                    .job(stale.as_ref().map(|found| found.object.clone()))
+                    .completing(missed.and_then(|missed| self.parts(missed)));
                 let begun = fill::begin(self.edge, job, permit);
                 self.own(begun, stale).await
             }
@@ -273,10 +289,19 @@ impl Serving<'_> {
         }
     }
 
+    /// Parts of what this request wants.
+    fn parts(&self, missed: &Missed) -> Option<Parts> {
+        let headers = &self.session.req_header().headers;
+        Parts::among(&missed.others, |meta| {
+            meta.matches(headers, &self.query.normalise)
+        })
+    }
+
     fn join(&self, stale: Option<&Found>, missed: Option<&Missed>) -> Join {
         let store = &self.edge.store;
         let headers = &self.session.req_header().headers;
         let alone = !self.site.cache.collapse
+            || parts::to_fetch(headers).is_some()
             || headers.contains_key(header::AUTHORIZATION)
             || self.query.directives.no_store;
         if alone {

@@ -1,21 +1,17 @@
-//! Sending a stored response: its conditions, its ranges, its body as far as it has come.
+//! Sending a stored response, its body as far as it has come.
 
 use std::time::Instant;
 
-use anypop_cache::{
-    conditional::{self, Outcome},
-    multipart::{self, Multipart},
-    range::{self, ByteRange, ContentRange, Limits, Selection},
-    time::Timestamp,
-    validators::Validators,
-};
+use anypop_cache::time::Timestamp;
 use anypop_store::{BodyError, BodyReader, Object};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
+
+use super::plan::{Parts, Stored, plan};
 
 /// What came of a delivery, for log and metrics.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,18 +22,6 @@ pub(super) struct Delivered {
     pub(super) body: u64,
     /// When the header was written.
     pub(super) first_byte: Option<Instant>,
-}
-
-/// The parts of a response that go out.
-enum Plan {
-    /// Header only.
-    Nothing,
-    /// The whole body.
-    Whole,
-    /// One range.
-    Range(ByteRange),
-    /// Several ranges, framed.
-    Ranges(Vec<(Bytes, ByteRange)>, Bytes),
 }
 
 /// Sends `object` as the answer to the session's request. `headers` are the object's own, already
@@ -57,11 +41,17 @@ pub(super) async fn stored(
 ) -> Result<bool> {
     let request = session.req_header();
     let method = request.method.clone();
-    let (status, plan) = plan(&method, &request.headers, object, &mut headers, now);
     let body = object.body();
-    let head_only = method == Method::HEAD || matches!(plan, Plan::Nothing);
-    let mut reader = match &plan {
-        Plan::Range(range) => body.range(range.first()..range.end()),
+    let stored = Stored {
+        status: object.status(),
+        headers: object.headers(),
+        meta: object.meta(),
+        length: body.length(),
+    };
+    let (status, parts) = plan(&method, &request.headers, &stored, &mut headers, now);
+    let head_only = method == Method::HEAD || matches!(parts, Parts::Nothing);
+    let mut reader = match &parts {
+        Parts::Range(range) => body.range(range.clone()),
         _ => body.reader(),
     };
     // What is there at once; a reader that comes too late hears of it before anything is sent.
@@ -82,15 +72,15 @@ pub(super) async fn stored(
         session.write_response_body(None, true).await?;
         return Ok(true);
     }
-    match plan {
-        Plan::Nothing => {}
-        Plan::Whole | Plan::Range(_) => {
+    match parts {
+        Parts::Nothing => {}
+        Parts::Whole | Parts::Range(_) => {
             copy(session, first, &mut reader, delivered).await?;
         }
-        Plan::Ranges(parts, tail) => {
+        Parts::Ranges(parts, tail) => {
             for (head, range) in parts {
                 send(session, head, delivered).await?;
-                let mut reader = body.range(range.first()..range.end());
+                let mut reader = body.range(range);
                 copy(session, None, &mut reader, delivered).await?;
             }
             send(session, tail, delivered).await?;
@@ -117,118 +107,6 @@ pub(super) fn head(status: StatusCode, headers: HeaderMap) -> Box<ResponseHeader
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Box::new(ResponseHeader::from(response.into_parts().0))
-}
-
-/// Decides status and parts, and gives `headers` the framing that goes with them.
-fn plan(
-    method: &Method,
-    request: &HeaderMap,
-    object: &Object,
-    headers: &mut HeaderMap,
-    now: Timestamp,
-) -> (StatusCode, Plan) {
-    let status = object.status();
-    let length = object.body().length();
-    headers.remove(header::CONTENT_LENGTH);
-    if bodiless(status) {
-        return (status, Plan::Nothing);
-    }
-    let validators = Validators::of(object.headers(), object.meta().clock.received);
-    // RFC 9110 §13.2.1: conditions count only where the answer without them would be a success.
-    if status.is_success() {
-        match conditional::evaluate(method, request, &validators, now) {
-            Outcome::Proceed => {}
-            Outcome::NotModified => {
-                retain_not_modified(object.headers(), headers);
-                return (StatusCode::NOT_MODIFIED, Plan::Nothing);
-            }
-            Outcome::PreconditionFailed => {
-                for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ETAG] {
-                    headers.remove(name);
-                }
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-                return (StatusCode::PRECONDITION_FAILED, Plan::Nothing);
-            }
-        }
-    }
-    let Some(length) = length else {
-        return (status, Plan::Whole);
-    };
-    if status == StatusCode::OK {
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        match range::select(
-            method,
-            request,
-            &validators,
-            length,
-            &Limits::default(),
-            now,
-        ) {
-            Selection::Whole => {}
-            Selection::Single(range) => {
-                let field = ContentRange::Satisfied {
-                    range,
-                    complete: Some(length),
-                };
-                headers.insert(header::CONTENT_RANGE, field.header_value());
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.len()));
-                return (StatusCode::PARTIAL_CONTENT, Plan::Range(range));
-            }
-            Selection::Multi(ranges) => {
-                if let Some(plan) = multipart_plan(&ranges, length, headers) {
-                    return (StatusCode::PARTIAL_CONTENT, plan);
-                }
-            }
-            Selection::Unsatisfiable => {
-                let field = ContentRange::Unsatisfied { complete: length };
-                headers.insert(header::CONTENT_RANGE, field.header_value());
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-                headers.remove(header::CONTENT_TYPE);
-                return (StatusCode::RANGE_NOT_SATISFIABLE, Plan::Nothing);
-            }
-        }
-    }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    (status, Plan::Whole)
-}
-
-fn multipart_plan(ranges: &[ByteRange], complete: u64, headers: &mut HeaderMap) -> Option<Plan> {
-    let boundary = multipart::boundary(rand::random());
-    let content_type = headers.get(header::CONTENT_TYPE).cloned();
-    let frame = Multipart {
-        boundary: &boundary,
-        content_type: content_type.as_ref(),
-        complete,
-    };
-    let length = frame.content_length(ranges)?;
-    let parts = ranges
-        .iter()
-        .map(|range| (frame.part_head(*range), *range))
-        .collect();
-    headers.insert(header::CONTENT_TYPE, frame.content_type()?);
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    Some(Plan::Ranges(parts, frame.tail()))
-}
-
-/// Of `headers`, a 304 carries those that [`conditional::not_modified_headers`] names and those
-/// that the pipeline added.
-fn retain_not_modified(stored: &HeaderMap, headers: &mut HeaderMap) {
-    let kept = conditional::not_modified_headers(stored);
-    let names: Vec<_> = headers.keys().cloned().collect();
-    for name in names {
-        if stored.contains_key(&name) && !kept.contains_key(&name) && !added(&name) {
-            headers.remove(&name);
-        }
-    }
-}
-
-/// Fields that the pipeline writes whether the stored response has them or not.
-fn added(name: &http::HeaderName) -> bool {
-    *name == header::AGE || *name == header::VIA || name.as_str() == "cache-status"
-}
-
-fn bodiless(status: StatusCode) -> bool {
-    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
 /// Sends what a reader gives; `first` is what it gave already.

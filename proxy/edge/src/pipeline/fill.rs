@@ -9,6 +9,7 @@ use anypop_cache::{
     fields, freshness,
     meta::{Receipt, Refreshed, StoredMeta},
     policy::Policy,
+    range::ContentRange,
     status,
     storability::{self, Exchange, Storability},
     tags::{self, Tags},
@@ -19,7 +20,7 @@ use anypop_cache::{
 };
 use anypop_config::{Site, value::ByteSize};
 use anypop_origin::{FetchError, Informational, Pool, Request, Response};
-use anypop_store::{AbortReason, FillPermit, Object};
+use anypop_store::{AbortReason, BodyWriter, FillPermit, Object};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora_http::RequestHeader;
@@ -29,6 +30,7 @@ use super::{
     cached::{Query, now},
     context::{Context, OriginOutcome},
     outbound::{self, Outbound},
+    parts::{self, Parts},
     record, rules,
 };
 use crate::{
@@ -87,6 +89,10 @@ pub(super) struct Job {
     path: String,
     request: Request,
     stale: Option<Arc<Object>>,
+    /// Whether a part is asked for.
+    part: bool,
+    /// Parts that are stored already: only what is missing is asked for.
+    parts: Option<Parts>,
     started: Instant,
 }
 
@@ -103,7 +109,10 @@ impl Job {
         let mut headers = client.headers.clone();
         headers.remove(header::HOST);
         conditional::strip_conditions(&mut headers);
-        headers.remove(header::RANGE);
+        let part = parts::to_fetch(&client.headers).is_some() && stale.is_none();
+        if !part {
+            headers.remove(header::RANGE);
+        }
         let outbound = Outbound {
             accept_encoding: query.normalise.accept_encoding.clone(),
             strip_cookies: settings.strip_cookies,
@@ -134,8 +143,25 @@ impl Job {
                 informational: None,
             },
             stale,
+            part,
+            parts: None,
             started: ctx.started,
         }
+    }
+}
+
+impl Job {
+    /// Asks for what is missing of `parts` only, if that is one range, and puts the whole together.
+    pub(super) fn completing(mut self, parts: Option<Parts>) -> Self {
+        let headers = &mut self.request.headers;
+        if let Some(parts) = parts
+            && !self.part
+            && let Some(gap) = parts.gap()
+            && conditional::set_completion(headers, parts.validators(), gap, parts.complete())
+        {
+            self.parts = Some(parts);
+        }
+        self
     }
 }
 
@@ -184,6 +210,17 @@ impl Fill {
             Ok(fetched) => fetched,
             Err(error) => return self.fail(permit, error),
         };
+        if self.missed_the_gap(&fetched) {
+            // It is another version than that of the parts, or an origin that does not do ranges.
+            drop(fetched);
+            self.job.parts = None;
+            conditional::strip_conditions(&mut self.job.request.headers);
+            self.job.request.headers.remove(header::RANGE);
+            return match self.fetch(&pool).await {
+                Ok(fetched) => self.take(permit, fetched).await,
+                Err(error) => self.fail(permit, error),
+            };
+        }
         if fetched.response.status != StatusCode::NOT_MODIFIED || !validating {
             return self.take(permit, fetched).await;
         }
@@ -201,6 +238,23 @@ impl Fill {
             Ok(fetched) => self.take(permit, fetched).await,
             Err(error) => self.fail(permit, error),
         }
+    }
+
+    /// Whether only what is missing was asked for, and something else came that is no answer to
+    /// the client's own request.
+    fn missed_the_gap(&self, fetched: &Fetched) -> bool {
+        let Fetched {
+            response, received, ..
+        } = fetched;
+        let asked = matches!(
+            response.status,
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+        );
+        let new = Validators::of(&response.headers, *received);
+        asked
+            && self.job.parts.as_ref().is_some_and(|parts| {
+                !parts.are_completed_by(response.status, &response.headers, &new)
+            })
     }
 
     async fn fetch(&self, pool: &Arc<Pool>) -> Result<Fetched, FetchError> {
@@ -271,6 +325,10 @@ impl Fill {
             permit.fail(status, ORIGIN_SAID_SO);
             return;
         }
+        let parts = self.job.parts.take().filter(|parts| {
+            let new = Validators::of(&response.headers, fetched.received);
+            parts.are_completed_by(response.status, &response.headers, &new)
+        });
         let policy = self.policy(response.status);
         let control = Control::read(&response.headers, &policy.targets, fetched.received);
         let lifetime = freshness::lifetime(response.status, &control, &policy);
@@ -283,10 +341,15 @@ impl Fill {
             lifetime: &lifetime,
         };
         let why = match storability::decide(&exchange, &policy) {
+            Storability::Storable if parts.is_none() && !self.fits(&fetched.response) => {
+                "misplaced-part".to_owned()
+            }
             Storability::Storable if self.too_large(&fetched.response) => "too-large".to_owned(),
             Storability::Storable => match self.meta(&permit, &fetched, &control, &policy) {
                 Some(meta) => {
-                    return self.store(permit, fetched, meta, &control, &policy).await;
+                    return self
+                        .store(permit, fetched, meta, &control, &policy, parts)
+                        .await;
                 }
                 None => "unusable-header".to_owned(),
             },
@@ -296,6 +359,17 @@ impl Fill {
         let private = self.private(fetched, why);
         self.tell(Answer::Private(private));
         permit.uncacheable(self.job.site.cache.hit_for_pass);
+    }
+
+    /// Whether a part was asked for, if it is one, and its content is as long as it says.
+    fn fits(&self, response: &Response) -> bool {
+        if response.status != StatusCode::PARTIAL_CONTENT {
+            return true;
+        }
+        let length = response.body.expected();
+        self.job.part
+            && ContentRange::part(&response.headers)
+                .is_some_and(|(range, _)| length.is_none_or(|length| length == range.len()))
     }
 
     /// Whether the response says that it is larger than what the site stores.
@@ -346,6 +420,7 @@ impl Fill {
         meta: StoredMeta,
         control: &Control,
         policy: &Policy,
+        parts: Option<Parts>,
     ) {
         self.count_exchange(&fetched.response);
         let origin = self.origin_outcome(&fetched.response);
@@ -356,15 +431,28 @@ impl Fill {
         fields::prepare_for_storage(&mut headers, control, policy, received);
         let length = meta.length.known();
         let mut body = response.body;
-        let mut writer = permit.store(anypop_store::Response {
-            status: response.status,
-            headers,
-            meta,
-            length,
-        });
+        let stored = match &parts {
+            Some(parts) => parts::whole(headers, meta, parts.complete()),
+            None => anypop_store::Response {
+                status: response.status,
+                headers,
+                meta,
+                length,
+            },
+        };
+        let mut writer = permit.store(stored);
+        if let Some(limit) = self.job.site.cache.max_object {
+            writer.limit(limit.bytes());
+        }
         self.make_room_for_variants(writer.object());
         self.tell(Answer::Stored(writer.object().clone(), origin));
         let metrics = self.metrics();
+        let gap = parts.as_ref().and_then(Parts::gap);
+        if let (Some(parts), Some(gap)) = (&parts, gap)
+            && let Err(error) = parts.write(&mut writer, 0, gap.first()).await
+        {
+            return self.parts_lost(writer, &error);
+        }
         loop {
             match body.next().await {
                 Ok(Some(bytes)) => {
@@ -384,13 +472,27 @@ impl Fill {
                 }
             }
         }
+        if let (Some(parts), Some(gap)) = (&parts, gap)
+            && let Err(error) = parts.write(&mut writer, gap.end(), parts.complete()).await
+        {
+            return self.parts_lost(writer, &error);
+        }
         match writer.finish(body.take_trailers()) {
-            Ok(_) => self.edge.metrics.fills.inc(FillEvent::Stored),
+            Ok(object) => {
+                self.edge.metrics.fills.inc(FillEvent::Stored);
+                parts::combine(&self.edge.store, &object).await;
+            }
             Err(error) => {
                 tracing::warn!(site = %self.job.site.id, path = self.job.path, %error, "a fill was not whole");
                 self.count_failure(FillFailure::Truncated);
             }
         }
+    }
+
+    fn parts_lost(&self, writer: BodyWriter, error: &str) {
+        tracing::debug!(site = %self.job.site.id, path = self.job.path, error, "parts were lost");
+        self.count_failure(FillFailure::Store);
+        writer.abort(AbortReason::from(error));
     }
 
     /// Keeps to the site's number of variants: the oldest go.

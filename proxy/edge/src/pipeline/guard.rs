@@ -73,6 +73,17 @@ pub(super) fn check(
     None
 }
 
+/// Whether a client is within its rate at `site`. Asking counts a request.
+pub(crate) fn within_rate(site: &Site, rates: &RateLimiter, client: IpAddr, now: Instant) -> bool {
+    site.limits.rate().is_none_or(|rate| {
+        let rate = Rate {
+            per_second: f64::from(rate.per_second),
+            burst: rate.burst,
+        };
+        rates.admit(site.id.as_str(), client, rate, now).is_ok()
+    })
+}
+
 /// A redirect to the same URL over TLS. 308 keeps method and body where there may be one.
 fn to_https(request: Request<'_>) -> Reply {
     let status = match *request.method {

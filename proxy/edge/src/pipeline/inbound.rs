@@ -55,7 +55,14 @@ pub(super) fn prepare_private(
     finish(headers, edge, ctx, site, received);
 }
 
-fn finish(headers: &mut HeaderMap, edge: &Edge, ctx: &Context, site: &Site, received: Version) {
+/// What is done to every response last, but for `Cache-Status`.
+pub(super) fn finish(
+    headers: &mut HeaderMap,
+    edge: &Edge,
+    ctx: &Context,
+    site: &Site,
+    received: Version,
+) {
     fields::strip_for_client(headers);
     edge.identity.sign_response(headers, received);
     let over_tls = ctx

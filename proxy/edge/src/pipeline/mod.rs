@@ -4,12 +4,14 @@
 //! 2. [`guard`]: access list, rate ([`rate`]), methods, loops, redirect to TLS, size.
 //! 3. [`rules`]: what the site's document says for this path.
 //! 4. [`cached`]: the cache's decisions; [`fill`] fetches what is missing, [`deliver`] sends what
-//!    is stored, [`private`] what may not be.
+//!    is stored ([`plan`]: which bytes of it), [`private`] what may not be.
 //! 5. [`pass`]: what is not the cache's business goes through Pingora's proxy.
 //! 6. [`outbound`] and [`inbound`]: the fields of requests to origins and responses to clients,
 //!    with those of [`forward`].
 //! 7. [`respond`]: what the node answers itself.
 //! 8. [`record`]: the line in the log, and the counters.
+//!
+//! [`whole`] does stages 1 to 6 ahead of time, for the hot path ([`crate::hot`]).
 
 mod arrive;
 mod cached;
@@ -22,12 +24,15 @@ mod guard;
 mod inbound;
 mod invalidate;
 mod outbound;
+mod parts;
 mod pass;
+mod plan;
 mod private;
 mod rate;
 mod record;
 mod respond;
 pub(crate) mod rules;
+pub(crate) mod whole;
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,6 +53,7 @@ use respond::Reply;
 pub(crate) use cached::now;
 pub use explain::{Asked, Explanation, explain};
 pub use forward::Identity;
+pub(crate) use guard::within_rate;
 pub use rate::RateLimiter;
 pub use record::record_refused;
 

@@ -5,7 +5,10 @@ use std::time::Instant;
 use anypop_cache::cache_status::{CacheStatus, Forward};
 use anypop_origin::{Connected, ErrorKind, FetchError};
 use http::{HeaderMap, Method, StatusCode, Version, header};
-use pingora_core::{protocols::Digest, upstreams::peer::HttpPeer};
+use pingora_core::{
+    protocols::Digest,
+    upstreams::peer::{H1UpgradePolicy, HttpPeer},
+};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -79,9 +82,9 @@ pub(super) fn peer(edge: &Edge, session: &mut Session, ctx: &mut Context) -> Res
     if session.is_upgrade_req() {
         // HTTP/2 has no Upgrade (RFC 9113, section 8.6).
         peer.options.set_http_version(1, 1);
+        // The request filter leaves what belongs to the upgrade, and nothing else of its kind.
+        peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Preserve;
     }
-    // A downstream that is done with its request may stay silent as long as the origin needs.
-    session.set_read_timeout(None);
     Ok(peer)
 }
 

@@ -126,7 +126,8 @@ pub fn record_refused(edge: &Edge, client: &Arc<ClientInfo>, status: u16, reason
     edge.access_log.write(&record);
 }
 
-fn connection(client: &ClientInfo) -> AccessRecord<'_> {
+/// What a record tells of the connection.
+pub(crate) fn connection(client: &ClientInfo) -> AccessRecord<'_> {
     AccessRecord {
         client: Some(client.peer.ip()),
         client_port: client.peer.port(),

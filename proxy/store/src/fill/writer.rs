@@ -19,18 +19,27 @@ pub struct BodyWriter {
     /// Where the object's bytes are counted; `None`: it is passed through and not stored.
     place: Option<Id>,
     written: u64,
+    /// The largest body that is stored.
+    limit: u64,
     ended: bool,
 }
 
 impl BodyWriter {
     pub(crate) fn new(store: Arc<Inner>, object: Arc<Object>, place: Option<Id>) -> Self {
         Self {
+            limit: store.limits.biggest(),
             store,
             object,
             place,
             written: 0,
             ended: false,
         }
+    }
+
+    /// Lowers the bound for this body, in bytes: beyond it the body passes through a window to those who wait, and is
+    /// not stored. Never above the store's own bound.
+    pub fn limit(&mut self, bytes: u64) {
+        self.limit = self.limit.min(bytes);
     }
 
     /// The object that is being filled.
@@ -56,7 +65,7 @@ impl BodyWriter {
             return Err(self.abort_with(AbortReason::Length { declared, written }));
         }
         if let Some(place) = self.place {
-            let fits = written <= self.store.limits.biggest();
+            let fits = written <= self.limit;
             if !(fits && self.store.grow(place, more)) {
                 self.place = None;
                 self.store.give_up(&self.object, place, !fits);
