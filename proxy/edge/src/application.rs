@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use anypop_listen::{Application, ConnectionLimit, Event, HandshakeFailure, Session};
+use anypop_listen::{
+    Application, ClientInfo, ConnectionLimit, Event, HandshakeFailure, HotResponse, Session,
+    head::Head,
+};
 use pingora_core::{
     apps::HttpServerApp,
     protocols::http::ServerSession,
@@ -13,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     edge::{Edge, Raised},
+    hot,
     observe::labels::{ConnectionRefusal, HandshakeResult, Resumption, TlsVersion},
     pipeline::{Pipeline, record_refused},
 };
@@ -55,6 +59,15 @@ impl Application for Front {
             .proxy
             .process_new_http(ServerSession::new_custom(session), &self.running);
         Box::pin(served).await;
+    }
+
+    fn hot(
+        &self,
+        head: &Head<'_>,
+        client: &Arc<ClientInfo>,
+        response: &mut HotResponse<'_>,
+    ) -> bool {
+        hot::answer(&self.edge, head, client, response)
     }
 
     fn event(&self, event: Event<'_>) {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    hot::Hot,
     lifecycle::Lifecycle,
     observe::{
         access_log::AccessLog,
@@ -55,6 +56,8 @@ pub struct Edge {
     pub identity: Identity,
     /// Requests per client.
     pub rates: RateLimiter,
+    /// Answers that stand ready.
+    pub hot: Hot,
     /// Fills under way.
     pub tasks: TaskTracker,
     /// Since the process serves.

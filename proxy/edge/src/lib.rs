@@ -7,6 +7,7 @@
 //! - [`settings`]: the documents' values in the forms that the other crates take.
 //! - [`edge`]: what every request shares.
 //! - [`application`]: between the listeners and the pipeline.
+//! - [`hot`]: requests that are answered before they become sessions, from what was prepared.
 //! - [`pipeline`]: a request's way, stage by stage.
 //! - [`admin`]: the API for operators; [`lifecycle`] and [`status_stream`]: the node's state, and
 //!   how the BGP agent hears of it.
@@ -16,6 +17,7 @@ pub mod admin;
 pub mod application;
 pub mod cli;
 pub mod edge;
+pub mod hot;
 pub mod lifecycle;
 pub mod observe;
 pub mod pipeline;

@@ -26,6 +26,7 @@ use crate::{
     admin,
     application::Front,
     edge::{Bound, Edge, IDLE_ORIGIN_CONNECTIONS},
+    hot::Hot,
     lifecycle::{Lifecycle, State},
     observe::{
         access_log::AccessLog,
@@ -187,6 +188,7 @@ pub async fn start(
         spans,
         identity: Identity::new(&node.name),
         rates: RateLimiter::default(),
+        hot: Hot::default(),
         tasks: TaskTracker::new(),
         started: Instant::now(),
         listeners: OnceLock::from(bound.clone()),

@@ -71,6 +71,11 @@ impl<'a> Head<'a> {
         self.authority_ref().and_then(|authority| authority.port)
     }
 
+    /// Host and port as they were sent.
+    pub fn authority_bytes(&self) -> &'a [u8] {
+        self.parsed.host.of(self.bytes)
+    }
+
     /// Host and port, normalised.
     pub fn authority(&self) -> Option<Authority> {
         self.authority_ref().map(AuthorityRef::to_owned)
