@@ -19,6 +19,10 @@ WARM_UP = 1.0
 """Seconds of load before each measurement."""
 
 
+CLOSED = ("wrk", "h2load", "closed")
+"""Drivers whose connections send a request when they have the answer to the last."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """What one measurement found."""
@@ -58,7 +62,7 @@ def take(server: Server, case: Case, headers: dict[str, str], origin: Origin, se
     with contextlib.ExitStack() as stack:
         if case.idle:
             stack.enter_context(loadgen.holding(server.url("http", "/hot/1k"), case.idle, setting.load_core))
-        if case.driver in ("wrk", "h2load", "closed"):
+        if case.driver in CLOSED:
             # The rate driver warms up by itself, and handshakes have nothing to warm.
             drive(server, case, headers, WARM_UP, setting.load_core, peak)
         before = Account.now(server, origin)
@@ -143,6 +147,8 @@ def validate(case: Case, load: Load, used: Account, fixed: bool) -> None:
     """Raises Failed where the load was not what the case says."""
     if load.requests == 0:
         raise Failed("no request was answered")
+    if case.driver in CLOSED and load.requests <= case.connections:
+        raise Failed(f"only {load.requests} answers on {case.connections} connections: they stall, or the time is too short for them")
     if load.errors > load.requests * 0.001:
         raise Failed(f"{load.errors} errors beside {load.requests} answers")
     if case.resume and (load.resumed or 0.0) < 0.9:

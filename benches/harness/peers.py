@@ -66,7 +66,7 @@ def version_of(peer: Peer) -> str:
         return ""
     done = subprocess.run([peer.program, *peer.version], capture_output=True, text=True, timeout=30, check=False)
     lines = (done.stdout + done.stderr).strip().splitlines()
-    return lines[0].strip() if lines else "unknown"
+    return lines[0].replace(peer.program, "").strip() if lines else "unknown"
 
 
 @dataclass(frozen=True)

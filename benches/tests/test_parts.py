@@ -124,6 +124,8 @@ class Validation(unittest.TestCase):
         with self.assertRaises(Failed):
             self.check("h1-1k-64", Load(0, 0.0, 0), 0)
         with self.assertRaises(Failed):
+            self.check("h1-1k-64", Load(64, 16.0, 0), 0)
+        with self.assertRaises(Failed):
             self.check("tls-resumed", Load(1000, 1.0, 0, resumed=0.5), 0)
         self.check("tls-resumed", Load(1000, 1.0, 0, resumed=0.99), 0)
 

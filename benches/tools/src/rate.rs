@@ -159,6 +159,10 @@ impl Driver<'_> {
         let mut events = Events::with_capacity(1024);
         let mut scratch = vec![0; 64 * 1024];
         let mut last = schedule.start;
+        // With a rate, it spins: that keeps time to the microsecond. Without one, only an answer makes the next request due.
+        let wait = plan
+            .rate
+            .map_or(Duration::from_millis(100), |_| Duration::ZERO);
         loop {
             let now = Instant::now();
             let mut worked = false;
@@ -188,7 +192,7 @@ impl Driver<'_> {
             if all_sent && self.idle.len() == self.slots.len() || now > schedule.end + PATIENCE {
                 break;
             }
-            self.poll.poll(&mut events, Some(Duration::ZERO))?;
+            self.poll.poll(&mut events, Some(wait))?;
             for event in &events {
                 worked = true;
                 self.event(event.token().0, &mut scratch)?;
@@ -196,7 +200,7 @@ impl Driver<'_> {
             if worked {
                 last = Instant::now();
             } else {
-                // Spinning keeps time to the microsecond; yielding lets an origin on the same core work.
+                // Lets an origin on the same core work.
                 std::thread::yield_now();
             }
         }
