@@ -1,6 +1,6 @@
 //! The documents' values in the forms that the other crates take.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anypop_config::{
     Node, Site,
@@ -127,7 +127,8 @@ pub fn pool(site: &Site) -> Result<origin::PoolSettings, Unusable> {
             first_byte: from.first_byte_timeout,
             between_bytes: from.between_bytes_timeout,
             write: from.write_timeout,
-            idle: from.idle_timeout,
+            // Pingora cannot count down from nothing.
+            idle: from.idle_timeout.max(Duration::from_millis(1)),
         },
         retries: from.retries,
         max_connections: from.max_connections as usize,

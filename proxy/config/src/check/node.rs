@@ -7,7 +7,7 @@ use super::Checker;
 use crate::{
     document::NodeDocument,
     key::Key,
-    node::{Listen, Node, ProxyLimits},
+    node::{Listen, Node, NodeCache, ProxyLimits},
     value::{AccessLog, SyslogTarget, Token},
 };
 
@@ -62,7 +62,11 @@ pub(crate) fn check_node(checker: &mut Checker<'_>) -> Node {
         &mut node.debug_token_file,
     );
 
-    let cache = document.cache;
+    let mut cache = document.cache;
+    if cache.max_object == NodeCache::MAX_OBJECT {
+        // Who only makes the memory small has not said anything about objects.
+        cache.max_object = cache.max_object.min(cache.memory);
+    }
     if cache.memory.bytes() == 0 {
         checker.error(&Key::of("cache.memory"), "must be more than 0");
     }

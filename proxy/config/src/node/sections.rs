@@ -203,6 +203,20 @@ pub struct Log {
     pub access: AccessLog,
     /// How much does the daemon say about itself, on stderr?
     pub level: LogLevel,
+    /// How do those lines look?
+    pub format: LogFormat,
+}
+
+/// How the daemon's own log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogFormat {
+    /// Lines for people; with the journal's priorities where stderr goes to the journal.
+    #[default]
+    Auto,
+    /// One JSON object a line.
+    Json,
 }
 
 /// How much the daemon says: this and everything graver.

@@ -9,6 +9,7 @@ use std::{
 
 use anypop_config::{
     Node, Snapshot,
+    node::LogFormat,
     value::{AccessLog, ByteSize, Network, ServerUrl},
 };
 
@@ -81,11 +82,12 @@ pub(super) fn serve(
 
 pub(super) fn start_log(node: &Node) -> Result<DaemonLog, Failure> {
     let journal = std::env::var("JOURNAL_STREAM").ok();
-    DaemonLog::start(
-        settings::level(node.log.level),
-        Form::for_stderr(journal.as_deref()),
-    )
-    .map_err(|error| Failure::Running(error.to_string()))
+    let form = match node.log.format {
+        LogFormat::Auto => Form::for_stderr(journal.as_deref()),
+        LogFormat::Json => Form::Json,
+    };
+    DaemonLog::start(settings::level(node.log.level), form)
+        .map_err(|error| Failure::Running(error.to_string()))
 }
 
 /// Writes the file so that who sees it sees all of it.

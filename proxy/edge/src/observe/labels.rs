@@ -94,8 +94,6 @@ labels! {
         ClientLimit = "client_limit",
         /// A PROXY header was missing, malformed or not allowed from this network.
         ProxyHeader = "proxy_header",
-        /// The node is draining.
-        Draining = "draining",
         /// The kernel refused the accept, for example for want of descriptors.
         Accept = "accept_error",
     }
@@ -116,13 +114,8 @@ labels! {
         Timeout = "timeout",
         /// The client named no host, or one that no site has.
         UnknownName = "unknown_name",
-        /// No version, cipher suite or group in common.
-        NoCommon = "no_common",
-        /// The client's certificate was missing or not accepted.
-        ClientCertificate = "client_certificate",
-        /// The client closed the connection in the handshake.
-        Closed = "closed",
-        /// Anything else, for example bytes that are not TLS.
+        /// Anything else: nothing in common, a client certificate that is missing or not accepted, a client that left, bytes that
+        /// are not TLS. The daemon's log says which, at level `debug`.
         Error = "error",
     }
     /// Whether a TLS session was resumed.

@@ -148,7 +148,10 @@ fn unchangeable(old: &Node, new: &Node) -> Vec<String> {
             "origin.resolver",
             old.origin.resolver == new.origin.resolver,
         ),
-        ("log.access", old.log.access == new.log.access),
+        (
+            "log",
+            old.log.access == new.log.access && old.log.format == new.log.format,
+        ),
         ("tracing", old.tracing == new.tracing),
     ];
     keys.iter()
