@@ -7,7 +7,7 @@ from html import escape
 from harness.cases import GROUPS, Case
 from harness.report import ANYPOP, LIMIT, Run
 
-WIDTH, NAMES, FIGURES, BAR, GAP = 860, 190, 200, 16, 4
+WIDTH, NAMES, FIGURES, BAR, GAP = 1000, 190, 200, 16, 4
 COLOURS = {ANYPOP: "#d9480f", LIMIT: "#adb5bd"}
 OTHERS = "#4c6ef5"
 
