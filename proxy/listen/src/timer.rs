@@ -5,16 +5,45 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
 #[derive(Debug, Default)]
 pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Who is woken by it.
+    waker: Option<Waker>,
 }
 
 impl Timer {
+    /// As [`poll`](Self::poll) for who knows the time. It costs next to nothing where this task was told to wait before, and the
+    /// wake-up from then is still to come.
+    pub(crate) fn poll_at(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Instant,
+        now: Instant,
+    ) -> Poll<()> {
+        if let (Some(sleep), Some(waker)) = (&self.sleep, &self.waker)
+            && now < sleep.deadline()
+            && sleep.deadline() <= deadline
+            && waker.will_wake(cx.waker())
+        {
+            return Poll::Pending;
+        }
+        let polled = self.poll(cx, deadline);
+        if polled.is_pending()
+            && !self
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            self.waker = Some(cx.waker().clone());
+        }
+        polled
+    }
+
     /// Ready once `deadline` has passed; else the task is woken by then.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self
@@ -61,6 +90,24 @@ mod tests {
         let next = Instant::now() + Duration::from_secs(2);
         poll_fn(|cx| timer.poll(cx, next)).await;
         assert!(start.elapsed() >= Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wake_up_that_is_still_to_come_is_relied_on() {
+        let mut timer = Timer::default();
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        poll_fn(|cx| {
+            assert!(timer.poll_at(cx, start + second, start).is_pending());
+            assert!(timer.poll_at(cx, start + 3 * second, start).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        poll_fn(|cx| timer.poll_at(cx, start + 2 * second, Instant::now())).await;
+        assert!(start.elapsed() >= 2 * second);
+        assert!(start.elapsed() < 3 * second);
+        poll_fn(|cx| timer.poll_at(cx, start + 4 * second, Instant::now())).await;
+        assert!(start.elapsed() >= 4 * second);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -22,7 +22,7 @@ use super::wire::{Shared, Wire, WireError};
 use crate::application::{Application, Event, HotResponse};
 use crate::client::ClientInfo;
 use crate::date::append_date;
-use crate::head::{BodyLength, FieldSpan, HeadLimits, Parse, Parsed, Refusal, Scheme, parse};
+use crate::head::{BodyLength, FieldSpan, Head, HeadLimits, Parse, Parsed, Refusal, Scheme, parse};
 use crate::mode::ModeWatch;
 use crate::session::digest;
 use crate::settings::Limits;
@@ -30,6 +30,8 @@ use crate::stream::ClientStream;
 
 /// Room for a head at a time; most heads fit.
 pub(super) const HEAD_ROOM: usize = 2048;
+/// Responses that were ready at once gather up to this many bytes before they are written.
+const GATHERED: usize = 64 * 1024;
 /// How long an unwanted body is read before the connection is closed instead.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// How long, and how much, is read after the last byte was written, so that a reset does not overtake it (RFC 9112 §9.6).
@@ -38,8 +40,6 @@ const LINGER_BYTES: usize = 512 * 1024;
 
 /// What became of a request.
 enum Step {
-    /// The application answered at once.
-    Answered,
     /// A session is to be served.
     Session(Box<H1Session>),
     Refused(Refusal),
@@ -47,9 +47,12 @@ enum Step {
 
 /// How the wait for a head ended.
 enum Next {
+    /// One for a session.
     Head(Parsed),
     Refused(Refusal),
     Close,
+    /// The client is gone.
+    Lost,
 }
 
 /// One connection.
@@ -61,6 +64,7 @@ pub(crate) struct Connection<A> {
     limits: Arc<Limits>,
     head_limits: HeadLimits,
     leaving: Pin<Box<dyn Future<Output = ()> + Send>>,
+    watched: Watched,
     spans: Vec<FieldSpan>,
     served: u64,
 }
@@ -92,6 +96,7 @@ impl<A: Application> Connection<A> {
             },
             limits,
             leaving: Box::pin(mode.until_leaving()),
+            watched: Watched::default(),
             spans: Vec::new(),
             served: 0,
         }
@@ -104,11 +109,9 @@ impl<A: Application> Connection<A> {
                 Next::Head(parsed) => parsed,
                 Next::Refused(refusal) => return self.refuse(refusal).await,
                 Next::Close => return self.close().await,
+                Next::Lost => return,
             };
-            self.served = self.served.saturating_add(1);
-            self.client.requests.store(self.served, Ordering::Relaxed);
             let keep = match self.begin(&parsed) {
-                Step::Answered => self.end_response().await,
                 Step::Session(session) => {
                     self.serve(session).await;
                     self.end_response().await
@@ -124,15 +127,20 @@ impl<A: Application> Connection<A> {
         }
     }
 
-    /// Waits for a whole head and parses it.
+    /// Waits for a head that is worth a session. What the application answers at once never leaves this loop: responses to
+    /// pipelined requests gather, and go out in one write before the next read.
     async fn next_head(&mut self) -> Next {
-        let started = Instant::now();
         // From when a whole head is waited for: its first byte, or the start of the connection.
-        let mut head_since = (self.served == 0).then_some(started);
+        let mut head_since = (self.served == 0).then(Instant::now);
+        let mut idle_since = None;
         let mut looked_at = 0usize;
+        let mut closing = false;
         let Self {
             shared,
+            app,
+            client,
             leaving,
+            watched,
             spans,
             head_limits,
             limits,
@@ -147,33 +155,68 @@ impl<A: Application> Connection<A> {
             loop {
                 let fresh = wire.input.get(looked_at..).unwrap_or_default();
                 // Only an end of line can complete or spoil what was partial before.
-                if !fresh.is_empty()
+                if !closing
+                    && wire.out.len() < GATHERED
+                    && !fresh.is_empty()
                     && (looked_at == 0
                         || memchr::memchr(b'\n', fresh).is_some()
                         || wire.input.len() >= look_again_at)
                 {
                     match parse(&wire.input, head_limits, spans) {
-                        Parse::Complete(parsed) => return Poll::Ready(Next::Head(parsed)),
+                        Parse::Complete(parsed) => {
+                            *served = served.saturating_add(1);
+                            client.requests.store(*served, Ordering::Relaxed);
+                            wire.last = *served >= limits.keepalive_requests;
+                            let Some(keep_alive) =
+                                answer_at_once(wire, app.as_ref(), client, &parsed, spans)
+                            else {
+                                return Poll::Ready(Next::Head(parsed));
+                            };
+                            closing = !keep_alive;
+                            looked_at = 0;
+                            head_since = None;
+                            idle_since = None;
+                            continue;
+                        }
                         Parse::Refused(refusal) => return Poll::Ready(Next::Refused(refusal)),
-                        Parse::Partial => {}
+                        Parse::Partial => looked_at = wire.input.len(),
                     }
                 }
-                looked_at = wire.input.len();
+                if !wire.out.is_empty() {
+                    match wire.poll_flush(cx, 0) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Err(_)) => {
+                            wire.stream.reset_on_close();
+                            return Poll::Ready(Next::Lost);
+                        }
+                        // What was held back by the bound on what gathers is looked at now.
+                        Poll::Ready(Ok(())) => continue,
+                    }
+                }
+                if closing {
+                    return Poll::Ready(Next::Close);
+                }
                 match wire.poll_fill(cx, HEAD_ROOM) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Close),
-                    Poll::Ready(Ok(_)) => {
-                        head_since.get_or_insert_with(Instant::now);
-                    }
+                    Poll::Ready(Ok(_)) => {}
                     Poll::Pending => {
                         let idle = wire.input.is_empty();
-                        if idle && *served > 0 && leaving.as_mut().poll(cx).is_ready() {
+                        let now = Instant::now();
+                        // Woken without a byte: whatever it was is asked.
+                        let woken = idle_since.is_some();
+                        let since = *idle_since.get_or_insert(now);
+                        if idle
+                            && *served > 0
+                            && watched.leaving(cx, &mut wire.mode, leaving, woken)
+                        {
                             return Poll::Ready(Next::Close);
                         }
-                        let deadline = match head_since {
-                            Some(since) => since + limits.header_timeout,
-                            None => started + limits.idle_timeout,
+                        let deadline = if idle && head_since.is_none() {
+                            since + limits.idle_timeout
+                        } else {
+                            *head_since.get_or_insert(now) + limits.header_timeout
                         };
-                        if wire.read_timer.poll(cx, deadline).is_pending() {
+                        if wire.read_timer.poll_at(cx, deadline, now).is_pending() {
                             return Poll::Pending;
                         }
                         // Who has sent nothing gets nothing.
@@ -189,48 +232,16 @@ impl<A: Application> Connection<A> {
         .await
     }
 
-    /// Lets the application answer at once, or makes a session.
+    /// Makes a session.
     fn begin(&mut self, parsed: &Parsed) -> Step {
         let mut wire = self.shared.wire.lock();
         let wire_ref = &mut *wire;
         let head = parsed.view(&wire_ref.input, &self.spans);
-        let other_scheme = match head.scheme() {
-            Some(Scheme::Http) => self.client.tls.is_some(),
-            Some(Scheme::Https) => self.client.tls.is_none(),
-            None => false,
-        };
-        if other_scheme {
+        if is_other_scheme(&head, &self.client) {
             return Step::Refused(Refusal::bad("the target's scheme is not the connection's"));
         }
-        wire_ref.last = self.served >= self.limits.keepalive_requests;
         wire_ref.response = ResponseState::default();
         wire_ref.write_timeout = self.limits.write_timeout;
-        if matches!(head.body(), BodyLength::None | BodyLength::Length(0)) && !head.is_upgrade() {
-            let keep_alive = head.keep_alive() && !wire_ref.last && !wire_ref.mode.leaving();
-            let mut buffer = wire_ref.out.buffer();
-            let mut response = HotResponse {
-                head: &mut buffer,
-                body: Bytes::new(),
-                keep_alive,
-            };
-            if self.app.hot(&head, &self.client, &mut response) {
-                let keep_alive = response.keep_alive && keep_alive;
-                let body = response.body;
-                if !keep_alive {
-                    buffer.put_slice(b"Connection: close\r\n");
-                } else if head.version() == crate::head::Version::Http10 {
-                    buffer.put_slice(b"Connection: keep-alive\r\n");
-                }
-                buffer.put_slice(b"\r\n");
-                wire_ref.out.push_owned(buffer);
-                wire_ref.out.push_bytes(body);
-                let len = parsed.head_len().min(wire_ref.input.len());
-                wire_ref.input.advance(len);
-                wire_ref.request = RequestState::answered(keep_alive);
-                wire_ref.response = ResponseState::answered(keep_alive);
-                return Step::Answered;
-            }
-        }
         wire_ref.request = RequestState::new(&head, self.limits.body_timeout);
         let bytes = wire_ref
             .input
@@ -376,6 +387,96 @@ impl<A: Application> Connection<A> {
         };
         // Whoever has not closed by now has had its time.
         let _ = timeout(LINGER_TIME, goodbye).await;
+    }
+}
+
+/// Lets the application answer a request without a session; whether the connection is kept then. `None`: it wants one.
+fn answer_at_once<A: Application>(
+    wire: &mut Wire,
+    app: &A,
+    client: &Arc<ClientInfo>,
+    parsed: &Parsed,
+    spans: &[FieldSpan],
+) -> Option<bool> {
+    let head = parsed.view(&wire.input, spans);
+    let empty = matches!(head.body(), BodyLength::None | BodyLength::Length(0));
+    if !empty || head.is_upgrade() || is_other_scheme(&head, client) {
+        return None;
+    }
+    let keep_alive = head.keep_alive() && !wire.last && !wire.mode.leaving();
+    let mut buffer = wire.out.buffer();
+    let start = buffer.len();
+    let mut response = HotResponse {
+        head: &mut buffer,
+        body: Bytes::new(),
+        keep_alive,
+    };
+    if !app.hot(&head, client, &mut response) {
+        buffer.truncate(start);
+        wire.out.put_back(buffer);
+        return None;
+    }
+    let keep_alive = response.keep_alive && keep_alive;
+    let body = response.body;
+    if !keep_alive {
+        buffer.put_slice(b"Connection: close\r\n");
+    } else if head.version() == crate::head::Version::Http10 {
+        buffer.put_slice(b"Connection: keep-alive\r\n");
+    }
+    buffer.put_slice(b"\r\n");
+    wire.out.push_owned(buffer);
+    wire.out.push_bytes(body);
+    let len = parsed.head_len().min(wire.input.len());
+    wire.input.advance(len);
+    wire.request = RequestState::answered(keep_alive);
+    wire.response = ResponseState::answered(keep_alive);
+    Some(keep_alive)
+}
+
+fn is_other_scheme(head: &Head<'_>, client: &ClientInfo) -> bool {
+    match head.scheme() {
+        Some(Scheme::Http) => client.tls.is_some(),
+        Some(Scheme::Https) => client.tls.is_none(),
+        None => false,
+    }
+}
+
+/// Who is woken when connections are to end.
+#[derive(Default)]
+struct Watched {
+    waker: Option<Waker>,
+    /// The mode's changes when it was noted.
+    changes: u32,
+}
+
+impl Watched {
+    /// Whether the connection is to end. The wait for that is polled only where it may have lost this task: it takes a lock that all
+    /// connections share.
+    fn leaving(
+        &mut self,
+        cx: &mut Context<'_>,
+        mode: &mut ModeWatch,
+        wait: &mut Pin<Box<dyn Future<Output = ()> + Send>>,
+        woken: bool,
+    ) -> bool {
+        if mode.leaving() {
+            return true;
+        }
+        let noted = self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !woken && noted && self.changes == mode.changes() {
+            return false;
+        }
+        if wait.as_mut().poll(cx).is_ready() {
+            return true;
+        }
+        if !noted {
+            self.waker = Some(cx.waker().clone());
+        }
+        self.changes = mode.changes();
+        false
     }
 }
 

@@ -11,6 +11,7 @@ mod out;
 mod request;
 mod response;
 mod session;
+mod spare;
 mod wire;
 
 pub use chunked::{Chunk, ChunkedDecoder};

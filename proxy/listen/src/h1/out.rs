@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
+use super::spare;
+
 /// Up to this size a copy is cheaper than a buffer of its own in the write.
 const COPY_UP_TO: usize = 4096;
 const SLICES: usize = 16;
@@ -58,12 +60,22 @@ impl Out {
 
     /// An empty buffer to fill and give to [`push_owned`](Self::push_owned).
     pub(super) fn buffer(&mut self) -> BytesMut {
+        if self.spare.capacity() == 0 {
+            return spare::take();
+        }
         std::mem::take(&mut self.spare)
+    }
+
+    /// Takes back a buffer that nothing was put into.
+    pub(super) fn put_back(&mut self, buffer: BytesMut) {
+        self.spare = buffer;
     }
 
     /// Frees what an idle connection does not need.
     pub(super) fn release(&mut self) {
-        self.spare = BytesMut::new();
+        if self.spare.capacity() > 0 {
+            spare::give(std::mem::take(&mut self.spare), 0);
+        }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {

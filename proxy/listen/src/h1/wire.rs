@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::body::RequestState;
 use super::out::Out;
 use super::response::ResponseState;
+use super::spare;
 use crate::head::Refusal;
 use crate::mode::ModeWatch;
 use crate::settings::Limits;
@@ -121,12 +122,15 @@ impl Wire {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
+        if self.input.capacity() == 0 {
+            self.input = spare::take();
+        }
         self.input.reserve(room);
         match pin!(self.stream.read_buf(&mut self.input)).poll(cx) {
             Poll::Pending => {
                 // An idle connection holds no buffer.
                 if self.input.is_empty() {
-                    self.input = BytesMut::new();
+                    spare::give(std::mem::take(&mut self.input), room);
                     self.out.release();
                 }
                 Poll::Pending

@@ -49,7 +49,7 @@ pub(crate) async fn serve<A: Application>(
     client: Arc<ClientInfo>,
     app: Arc<A>,
     limits: Arc<Limits>,
-    mode: ModeWatch,
+    mut mode: ModeWatch,
 ) {
     let digest = digest(&client, &stream);
     unread(&mut stream, ahead);
