@@ -206,15 +206,15 @@ impl Policy {
             vip.told(state);
         }
         match line.state {
-            ProxyState::Bleeding | ProxyState::Quiescing => {
-                if !self.proxy.asked && self.proxy.resuming_until.is_none() {
-                    let reason = if line.reason.is_empty() {
-                        format!("the proxy is {}", line.state)
-                    } else {
-                        format!("the proxy is {}: {}", line.state, line.reason)
-                    };
-                    self.drain.want(Source::Proxy, reason);
-                }
+            ProxyState::Bleeding | ProxyState::Quiescing
+                if !self.proxy.asked && self.proxy.resuming_until.is_none() =>
+            {
+                let reason = if line.reason.is_empty() {
+                    format!("the proxy is {}", line.state)
+                } else {
+                    format!("the proxy is {}: {}", line.state, line.reason)
+                };
+                self.drain.want(Source::Proxy, reason);
             }
             ProxyState::Ready => {
                 self.proxy.resuming_until = None;
