@@ -15,7 +15,7 @@ use std::{
 
 use anypop_config::{Live, Node, Snapshot};
 use anypop_listen::{Listener, Mode, Server};
-use anypop_origin::{Client, Guard, Network, Pools, Resolver, TcpDial};
+use anypop_origin::{Client, Guard, Network, Pool, Pools, Resolver, TcpDial};
 use anypop_store::{Limits, Store};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -31,8 +31,8 @@ use crate::{
     observe::{
         access_log::AccessLog,
         daemon_log::DaemonLog,
-        labels::Outcome,
-        metrics::{Build, Metrics, StoreFigures},
+        labels::{Health, Outcome},
+        metrics::{Build, Metrics, OriginHealth, StoreFigures},
         otlp::{self, Endpoint, Resource},
         trace::Sampler,
     },
@@ -198,6 +198,8 @@ pub async fn start(
     });
     let figures = edge.store.clone();
     metrics.set_store_source(move || vec![("memory", store_figures(&figures))]);
+    let served = Arc::downgrade(&edge);
+    metrics.set_origin_source(move || served.upgrade().map_or_else(Vec::new, |edge| health(&edge)));
     metrics.reloaded(Outcome::Ok, 1, site_count, SystemTime::now());
 
     let (mode, watched) = watch::channel(Mode::Serve);
@@ -427,6 +429,19 @@ fn resource(node: &Node) -> Resource {
         pop: node.pop.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// The health of every site's servers.
+fn health(edge: &Edge) -> Vec<OriginHealth> {
+    let of_pool = |pool: Arc<Pool>| {
+        let site = pool.settings().site.to_string();
+        pool.servers().into_iter().map(move |status| OriginHealth {
+            site: site.clone(),
+            server: status.server.to_string(),
+            health: if status.up { Health::Up } else { Health::Down },
+        })
+    };
+    edge.pools.all().into_iter().flat_map(of_pool).collect()
 }
 
 fn store_figures(store: &Store) -> StoreFigures {

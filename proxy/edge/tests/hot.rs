@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,7 @@ use anypop::server::{self, Doors, Running};
 use anypop_cache::time::Timestamp;
 use anypop_config::{Site, Snapshot, value::Network};
 use anypop_store::{PurgeRequest, PurgeScope};
+use parking_lot::Mutex;
 use proptest::{
     prelude::*,
     strategy::ValueTree,
@@ -65,8 +66,8 @@ impl Origin {
         }
         let head = String::from_utf8(head).unwrap();
         let path = head.split(' ').nth(1).unwrap().to_owned();
-        *self.asked.lock().unwrap().entry(path.clone()).or_default() += 1;
-        let reply = self.replies.lock().unwrap().get(&path).cloned();
+        *self.asked.lock().entry(path.clone()).or_default() += 1;
+        let reply = self.replies.lock().get(&path).cloned();
         let _ = stream.write_all(&reply.unwrap_or_default()).await;
     }
 
@@ -77,11 +78,11 @@ impl Origin {
         }
         let mut reply = format!("{reply}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
         reply.extend_from_slice(body);
-        self.replies.lock().unwrap().insert(path.to_owned(), reply);
+        self.replies.lock().insert(path.to_owned(), reply);
     }
 
     fn asked(&self, path: &str) -> usize {
-        self.asked.lock().unwrap().get(path).copied().unwrap_or(0)
+        self.asked.lock().get(path).copied().unwrap_or(0)
     }
 }
 

@@ -201,7 +201,7 @@ mod tests {
         );
         assert!(us.loops(&with(CDN_LOOP, &["x, anypop;node=pop1-a"])));
         assert!(
-            us.loops(&with(CDN_LOOP, &[&vec!["anypop"; 8].join(",")])),
+            us.loops(&with(CDN_LOOP, &[&["anypop"; 8].join(",")])),
             "but not without end"
         );
         assert_eq!(headers[header::VIA], "1.1 anypop");

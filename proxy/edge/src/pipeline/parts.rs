@@ -34,6 +34,9 @@ pub(super) fn to_fetch(request: &HeaderMap) -> Option<RangeSpec> {
     far.then_some(*only)
 }
 
+/// A range of a stored body.
+type Slice = (Arc<Object>, Range<u64>);
+
 /// Parts of one version of a representation, in their order.
 #[derive(Clone)]
 pub(super) struct Parts {
@@ -116,7 +119,7 @@ impl Parts {
 
     /// The slices, as offsets into each body, that make up the bytes before `end`, from `have` on;
     /// and how far they reach.
-    fn slices(&self, mut have: u64, end: u64) -> (Vec<(Arc<Object>, Range<u64>)>, u64) {
+    fn slices(&self, mut have: u64, end: u64) -> (Vec<Slice>, u64) {
         let mut slices = Vec::new();
         for (range, part) in &self.sorted {
             if range.first() > have || have >= end {

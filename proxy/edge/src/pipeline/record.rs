@@ -174,7 +174,6 @@ fn origin_record<'a>(
             _ => ctx.outcome.delivered.body,
         },
         bytes_out: pass.map_or(0, |pass| pass.body_in),
-        ..OriginRecord::default()
     }
 }
 

@@ -9,19 +9,20 @@ use anypop_listen::tls::{
 
 use crate::settings::Unusable;
 
+/// A store, and the keys that its tickets are sealed with, unless tickets are off.
+type Loaded = (Arc<CertificateStore>, Option<Arc<TicketKeys>>);
+
 /// The store, filled, and the keys that its tickets are sealed with.
 ///
 /// # Errors
 /// When a file cannot be read or used, or a key does not belong to its certificate: one for each.
-pub(super) fn load(
-    snapshot: &Snapshot,
-) -> Result<(Arc<CertificateStore>, Option<Arc<TicketKeys>>), Vec<Unusable>> {
+pub(super) fn load(snapshot: &Snapshot) -> Result<Loaded, Vec<Unusable>> {
     let (store, tickets) = empty(&snapshot.node).map_err(|error| vec![error])?;
     fill(&store, snapshot)?;
     Ok((store, tickets))
 }
 
-fn empty(node: &Node) -> Result<(Arc<CertificateStore>, Option<Arc<TicketKeys>>), Unusable> {
+fn empty(node: &Node) -> Result<Loaded, Unusable> {
     let unusable = |error: &dyn std::fmt::Display| Unusable::new("tls", error);
     let tickets = match &node.tls.ticket_keys {
         _ if !node.tls.tickets => None,
