@@ -1,6 +1,6 @@
 //! Ranges that are fetched as such: kept as parts, served from, and put together.
 
-use anypop_tests::{Edge, Origin, Reply};
+use anypop_tests::{Edge, Origin, Reply, within};
 
 /// Bytes of the object; a range that begins beyond the first MiB is fetched alone.
 const LENGTH: usize = 3 << 20;
@@ -41,7 +41,22 @@ async fn origin(version: fn(usize) -> &'static str) -> Origin {
 async fn range(edge: &Edge, range: &str) -> (u16, Vec<u8>, bool) {
     let response = edge.get_with("/film", &[("Range", range)]).await;
     let hit = response.is_hit();
+    // A client can have all bytes before the store has heard that they were the last.
+    within("the fills to end", async {
+        while filling(edge).await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     (response.status, response.body, hit)
+}
+
+async fn filling(edge: &Edge) -> bool {
+    let told = edge
+        .admin_json("/v1/explain?url=http://test.example/film")
+        .await;
+    let variants = told["variants"].as_array().unwrap();
+    variants.iter().any(|variant| variant["filling"] == true)
 }
 
 #[tokio::test(flavor = "multi_thread")]
