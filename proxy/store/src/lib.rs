@@ -7,17 +7,20 @@
 //! - [`object`]: a stored response: immutable header and metadata over a [`body`].
 //! - [`body`]: bytes that readers follow while they are written, from any offset; windows for what is not stored.
 //! - [`purge`]: clocks that say what is gone.
+//! - [`disk`]: the tier under memory: segments that outlive the process.
 //! - [`limits`], [`stats`], [`listing`]: what it may use, what it counts, what is in it.
 //!
 //! Beneath: the sharded `index`, `memory` (the bytes) over `s3fifo` and its `ghost` (who goes next), `pass` (what is
 //! known to be uncacheable), `headers` (maps that own their bytes).
 //!
 //! # A second tier
-//! Memory is the only tier so far. A disk tier meets it in three places, each one line of [`store`] and marked there:
-//! on a miss in [`Store::lookup`], when an object is complete, and when one is evicted. Purge clocks hold for all
-//! tiers; a journal's append has its place in [`purge::Purges::apply`].
+//! Without disks ([`Store::new`]) all of this is in memory. With them ([`Store::open`]) disks are asked on a miss
+//! ([`Store::find`]), and told when an object is complete, hit again, given new metadata, removed or evicted. What is too
+//! big for memory goes to disk while it comes. Purge clocks hold for both, and are journaled on every disk.
 
 pub mod body;
+pub mod disk;
+mod disks;
 pub mod fill;
 mod ghost;
 mod headers;
@@ -33,11 +36,14 @@ pub mod stats;
 pub mod store;
 
 pub use body::{AbortReason, Body, BodyError, BodyReader, WindowLimits, WriteError};
+pub use disk::{
+    Admission, DiskSettings, DiskState, DiskStats, Listed, Progress, TierSettings, Verified,
+};
 pub use fill::{BodyWriter, FillError, FillOutcome, FillPermit, FillWatch, RefreshRefused};
 pub use limits::Limits;
 pub use listing::Filter;
 pub use memory::SiteUse;
 pub use object::{Object, Response};
-pub use purge::{PurgeLimits, PurgeRequest, PurgeScope, PurgeSeq, Purges, Verdict};
+pub use purge::{NotDurable, PurgeLimits, PurgeRequest, PurgeScope, PurgeSeq, Purges, Verdict};
 pub use stats::Stats;
 pub use store::{Epoch, Found, FoundList, Join, Lookup, Missed, Store};

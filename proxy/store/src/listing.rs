@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use anypop_cache::key::CacheKey;
 use anypop_cache::tags::{Tag, TagHash};
 
 use crate::memory::SiteUse;
@@ -26,16 +27,18 @@ impl Filter {
     /// Whether an object is among those asked for.
     pub fn matches(&self, object: &Object) -> bool {
         let key = object.key();
+        let tagged = |tag| object.tags().contains(&TagHash::new(key.site(), tag));
+        self.matches_key(key) && self.tag.as_ref().is_none_or(tagged)
+    }
+
+    /// Whether objects under a key are among those asked for, whatever their tags.
+    pub(crate) fn matches_key(&self, key: &CacheKey) -> bool {
         self.site.as_deref().is_none_or(|site| key.site() == site)
             && self.host.as_deref().is_none_or(|host| key.host() == host)
             && self
                 .prefix
                 .as_deref()
                 .is_none_or(|prefix| key.path().starts_with(prefix))
-            && self
-                .tag
-                .as_ref()
-                .is_none_or(|tag| object.tags().contains(&TagHash::new(key.site(), tag)))
     }
 }
 

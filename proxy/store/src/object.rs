@@ -9,6 +9,7 @@ use anypop_cache::tags::TagHash;
 use http::{HeaderMap, StatusCode};
 
 use crate::body::{BODY_OVERHEAD, Body};
+use crate::disk::head::Head;
 use crate::headers;
 use crate::purge::{Checked, PurgeSeq, Purges, Target, Verdict};
 use crate::s3fifo::{NODE_OVERHEAD, Resident};
@@ -39,6 +40,42 @@ pub struct Object {
     began: PurgeSeq,
     checked: Checked,
     heat: AtomicU8,
+    /// [`Whereabouts`].
+    whereabouts: AtomicU8,
+}
+
+/// What is known of an object and the disk tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Whereabouts {
+    /// Nothing is left to do: there is no disk, or the object is where it belongs.
+    Settled,
+    /// In memory only, and not asked for since it came.
+    Memory,
+    /// It is to be written, but the queue had no room.
+    Wanted,
+    /// It waits to be written.
+    Queued,
+    /// On disk too, and not asked for since it was written.
+    Written,
+    /// It was taken out of the store.
+    Removed,
+}
+
+impl Whereabouts {
+    fn of(code: u8) -> Self {
+        [
+            Self::Settled,
+            Self::Memory,
+            Self::Wanted,
+            Self::Queued,
+            Self::Written,
+            Self::Removed,
+        ]
+        .into_iter()
+        .find(|state| *state as u8 == code)
+        .unwrap_or(Self::Settled)
+    }
 }
 
 /// Bytes counted for an object besides its key, headers, metadata and body: the structures of the store around it.
@@ -58,6 +95,13 @@ impl Object {
             length,
         } = response;
         Self::with_body(key, status, &headers, meta, Body::begin(length), began)
+    }
+
+    /// An object that was found on disk.
+    pub(crate) fn recalled(head: Head, body: Body, began: PurgeSeq) -> Self {
+        let object = Self::with_body(head.key, head.status, &head.headers, head.meta, body, began);
+        object.set_whereabouts(Whereabouts::Written);
+        object
     }
 
     /// An object with new headers and metadata over the same body.
@@ -93,6 +137,7 @@ impl Object {
             headers: headers::compact(headers),
             checked: Checked::new(began),
             heat: AtomicU8::new(0),
+            whereabouts: AtomicU8::new(Whereabouts::Settled as u8),
             key,
             status,
             meta,
@@ -161,6 +206,42 @@ impl Object {
         purges.check(self.began, &self.checked, || target(&self.key, self.tags()))
     }
 
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
+        Whereabouts::of(self.whereabouts.load(Ordering::Relaxed))
+    }
+
+    /// Whether a hit has nothing to tell the disk tier.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.whereabouts.load(Ordering::Relaxed) == Whereabouts::Settled as u8
+    }
+
+    pub(crate) fn set_whereabouts(&self, whereabouts: Whereabouts) {
+        self.whereabouts.store(whereabouts as u8, Ordering::Relaxed);
+    }
+
+    /// Tells variants under one key apart: what is equal here supersedes each other.
+    pub(crate) fn variant(&self) -> u32 {
+        let mut hasher = blake3::Hasher::new();
+        for name in &self.meta.vary {
+            hasher.update(name.as_str().as_bytes());
+            hasher.update(&[0]);
+        }
+        hasher.update(&[0]);
+        hasher.update(self.meta.vary_key.encoding());
+        for range in self
+            .meta
+            .partial
+            .iter()
+            .flat_map(|partial| partial.stored.ranges())
+        {
+            hasher.update(&range.first().to_le_bytes());
+            hasher.update(&range.last().to_le_bytes());
+        }
+        let hash = hasher.finalize();
+        let [a, b, c, d, ..] = *hash.as_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
     /// Counts a hit.
     pub(crate) fn warm(&self) {
         let heat = self.heat.load(Ordering::Relaxed);
@@ -189,6 +270,10 @@ impl Resident for Arc<Object> {
 
     fn set_heat(&self, heat: u8) {
         self.heat.store(heat, Ordering::Relaxed);
+        if self.is_settled() {
+            // It has earned another round in memory. Should it be hit again, the disk is to hear of it.
+            self.set_whereabouts(Whereabouts::Written);
+        }
     }
 
     fn busy(&self) -> bool {

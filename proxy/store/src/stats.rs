@@ -13,6 +13,7 @@ pub(crate) struct ShardCounters {
 /// Counters of what is rarer.
 #[derive(Default)]
 pub(crate) struct Counters {
+    pub(crate) recalled: Counter,
     pub(crate) stored: Counter,
     pub(crate) refreshed: Counter,
     pub(crate) evictions: Counter,
@@ -57,8 +58,10 @@ pub struct Stats {
     pub fills: u64,
     /// Lookups that found an object.
     pub hits: u64,
-    /// Lookups that found none.
+    /// Lookups that found none in memory.
     pub misses: u64,
+    /// Objects that memory missed and a disk had.
+    pub recalled: u64,
     /// Requests that waited for another's fill.
     pub joined: u64,
     /// Bodies stored whole.

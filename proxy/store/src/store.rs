@@ -11,11 +11,13 @@ use http::HeaderMap;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use crate::disk::spool::Spool;
+use crate::disk::tier::Tier;
 use crate::fill::{Fill, FillPermit, FillWatch};
 use crate::index::{Index, Shard, Variant};
 use crate::limits::Limits;
 use crate::memory::{Memory, Victim, Victims};
-use crate::object::{Object, target};
+use crate::object::{Object, Whereabouts, target};
 use crate::pass::PassTable;
 use crate::purge::{PurgeRequest, PurgeSeq, Purges, Verdict};
 use crate::s3fifo::Id;
@@ -35,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) pass: PassTable,
     pub(crate) purges: Purges,
     pub(crate) counters: Counters,
+    /// The disks, if there are any.
+    pub(crate) tier: Option<Tier>,
     /// Bytes in the windows of bodies that are not stored.
     window_bytes: Arc<AtomicU64>,
 }
@@ -92,13 +96,18 @@ pub enum Join {
 impl Store {
     /// An empty store.
     pub fn new(limits: Limits) -> Self {
+        Self::of(limits, None, Purges::new(limits.purges))
+    }
+
+    pub(crate) fn of(limits: Limits, tier: Option<Tier>, purges: Purges) -> Self {
         let inner = Inner {
             limits,
             index: Index::new(),
             memory: Memory::new(limits.memory),
             pass: PassTable::new(),
-            purges: Purges::new(limits.purges),
+            purges,
             counters: Counters::default(),
+            tier,
             window_bytes: Arc::default(),
         };
         Self {
@@ -115,31 +124,31 @@ impl Store {
     /// asked about; purged ones are not.
     ///
     /// No lock is held while `select` runs.
+    ///
+    /// Asks memory only: [`Store::find`] asks the disks too.
     pub fn lookup(&self, key: &CacheKey, mut select: impl FnMut(&Object) -> bool) -> Lookup {
-        let shard = self.inner.index.shard(key);
-        let mut missed = Missed::default();
-        let variants: SmallVec<[Variant; 2]> = match shard.read().get(key) {
-            Some(entry) => {
-                missed.fills = entry.fills.len();
-                entry.variants.iter().rev().cloned().collect()
+        self.inner.look(key, &mut select, true)
+    }
+
+    /// The same, and on a miss in memory asks the key's disk. What is found there and is not too big comes back to memory
+    /// ([`TierSettings::promote`](crate::TierSettings::promote)); the body of what is bigger is read from disk by its readers.
+    ///
+    /// Where nothing is on disk under the key this costs no more than [`Store::lookup`].
+    pub async fn find(&self, key: &CacheKey, mut select: impl FnMut(&Object) -> bool) -> Lookup {
+        match (self.inner.look(key, &mut select, true), &self.inner.tier) {
+            (Lookup::Missed(missed), Some(tier)) => {
+                tier.recall(&self.inner, key, select, missed).await
             }
-            None => SmallVec::new(),
-        };
-        for variant in variants {
-            let Some(found) = self.inner.admit_to_reader(shard, &variant) else {
-                continue;
-            };
-            if select(&found.object) {
-                found.object.warm();
-                shard.counters.hits.add();
-                return Lookup::Found(found);
-            }
-            missed.others.push(found);
+            (lookup, _) => lookup,
         }
-        // A second tier is asked here, before this is a miss: what it has is admitted to memory as an object.
-        shard.counters.misses.add();
-        missed.pass = self.inner.pass.has(key.hash().0, Instant::now());
-        Lookup::Missed(missed)
+    }
+
+    /// All objects under a key, in memory and on disk, newest first in each. Counts as a miss.
+    pub async fn find_variants(&self, key: &CacheKey) -> FoundList {
+        match self.find(key, |_| false).await {
+            Lookup::Found(found) => FoundList::from_iter([found]),
+            Lookup::Missed(missed) => missed.others,
+        }
     }
 
     /// What a later lookup of this key depends on besides the time. Taken before a lookup, it tells whether the lookup
@@ -161,6 +170,9 @@ impl Store {
         }
         let counters = &self.inner.index.shard(object.key()).counters;
         counters.hits.add_many(hits.into());
+        if hits > 0 && !object.is_settled() {
+            self.inner.notice(object);
+        }
     }
 
     /// All objects under a key, newest first. Counts neither as hit nor as miss.
@@ -245,9 +257,16 @@ impl Store {
 
     /// Takes one object out of the store. Who reads it goes on reading. `false`: it was not there.
     pub fn remove(&self, object: &Arc<Object>) -> bool {
-        self.inner
+        let on_disk = self
+            .inner
+            .tier
+            .as_ref()
+            .is_some_and(|tier| tier.remove(object));
+        let in_memory = self
+            .inner
             .find(object)
-            .is_some_and(|id| self.inner.take_out(object, id))
+            .is_some_and(|id| self.inner.take_out(object, id));
+        on_disk || in_memory
     }
 
     /// Purges. When this returns, no lookup finds what it hits.
@@ -255,11 +274,10 @@ impl Store {
     /// Costs the same whatever it hits. Once in some ten thousand purges, when clocks have to be folded, it first walks
     /// over all objects (some hundred nanoseconds each): call it where that may block.
     pub fn purge(&self, request: &PurgeRequest, now: Timestamp) -> PurgeSeq {
-        if self.inner.purges.is_full(&request.scope) {
-            self.inner.check_all();
-            self.inner.purges.make_room(&request.scope);
-        }
-        self.inner.purges.apply(request, now)
+        self.purge_durably(request, now).unwrap_or_else(|error| {
+            tracing::error!(%error, "a purge is not durable");
+            error.seq
+        })
     }
 
     /// The purge clocks.
@@ -287,6 +305,7 @@ impl Store {
             purged: counters.purged.get(),
             aborted: counters.aborted.get(),
             overruns: counters.overruns.get(),
+            recalled: counters.recalled.get(),
             purge_clocks: inner.purges.clocks() as u64,
         }
     }
@@ -324,7 +343,7 @@ impl Inner {
     }
 
     /// Checks all objects against the purges so far, so that later ones alone can hit what is left.
-    fn check_all(&self) {
+    pub(crate) fn check_all(&self) {
         for shard in self.index.shards() {
             let variants: Vec<Variant> = {
                 let map = shard.read();
@@ -346,7 +365,8 @@ impl Inner {
         let too_big = object
             .body()
             .length()
-            .is_some_and(|length| length > self.limits.biggest());
+            .is_some_and(|length| length > self.limits.biggest())
+            && object.body().on_disk().is_none();
         let mut dropped = Victims::new();
         let mut map = self.index.shard(key).write();
         // Admitted under the shard's lock: should it be evicted at once, the evictor finds it here.
@@ -435,6 +455,128 @@ impl Inner {
         if back.is_some() {
             self.supersede(object, back);
         }
+        if let Some(tier) = &self.tier {
+            tier.refreshed(base, object);
+        }
+    }
+
+    /// The newest object in memory that `select` takes.
+    pub(crate) fn look(
+        &self,
+        key: &CacheKey,
+        select: &mut impl FnMut(&Object) -> bool,
+        counted: bool,
+    ) -> Lookup {
+        let shard = self.index.shard(key);
+        let mut missed = Missed::default();
+        let variants: SmallVec<[Variant; 2]> = match shard.read().get(key) {
+            Some(entry) => {
+                missed.fills = entry.fills.len();
+                entry.variants.iter().rev().cloned().collect()
+            }
+            None => SmallVec::new(),
+        };
+        for variant in variants {
+            let Some(found) = self.admit_to_reader(shard, &variant) else {
+                continue;
+            };
+            if select(&found.object) {
+                found.object.warm();
+                if !found.object.is_settled()
+                    && let Some(tier) = &self.tier
+                {
+                    tier.noticed(&found.object);
+                }
+                if counted {
+                    shard.counters.hits.add();
+                }
+                return Lookup::Found(found);
+            }
+            missed.others.push(found);
+        }
+        if counted {
+            shard.counters.misses.add();
+        }
+        missed.pass = self.pass.has(key.hash().0, Instant::now());
+        Lookup::Missed(missed)
+    }
+
+    /// Tells the disk tier of a hit that came another way.
+    #[cold]
+    fn notice(&self, object: &Object) {
+        let Some(tier) = &self.tier else { return };
+        let known = {
+            let map = self.index.shard(object.key()).read();
+            let variants = map.get(object.key()).map(|entry| &entry.variants);
+            variants.and_then(|all| {
+                all.iter()
+                    .find(|variant| std::ptr::eq(&*variant.object, object))
+                    .map(|variant| variant.object.clone())
+            })
+        };
+        if let Some(object) = known {
+            tier.noticed(&object);
+        }
+    }
+
+    /// Sends the body of an object that is being filled to disk, if a disk takes it.
+    pub(crate) fn spool(&self, object: &Arc<Object>) -> Option<Spool> {
+        let on_disk = self.tier.as_ref()?.spool(object)?;
+        object
+            .body()
+            .spool(on_disk.clone(), self.window_bytes.clone())
+            .then(|| Spool::new(on_disk))
+    }
+
+    /// The body of an object goes to no disk any more.
+    pub(crate) fn stop_spooling(&self, object: &Object) {
+        self.counters.overruns.add();
+        object
+            .body()
+            .stop_spooling(self.window_bytes.clone(), self.limits.window);
+    }
+
+    /// Puts an object that was found on disk into memory. Gives what has come there meanwhile instead, if that is newer;
+    /// `None`: what was read is no longer what is on disk.
+    pub(crate) fn readmit(&self, found: Found, current: impl FnOnce() -> bool) -> Option<Found> {
+        let object = &found.object;
+        let Some(complete) = object.body().try_complete() else {
+            return Some(found);
+        };
+        let trailers = complete.trailers().map_or(0, crate::headers::weight) as u64;
+        let weight = object.head_weight() + complete.length() + trailers;
+        let mut map = self.index.shard(object.key()).write();
+        if let Some(entry) = map.get(object.key()) {
+            let newer = entry
+                .variants
+                .iter()
+                .rev()
+                .find(|other| other.object.supersedes(object))
+                .and_then(|newer| self.judge(&newer.object));
+            if newer.is_some() {
+                return newer;
+            }
+        }
+        // Asked with the lock held that whoever supersedes it needs: it is the newest, or not in the index.
+        if !current() {
+            return None;
+        }
+        let admitted = self.memory.admit(object.clone(), weight, &self.purges);
+        let Ok((id, victims)) = admitted else {
+            return Some(found);
+        };
+        let entry = map.entry(object.key().clone()).or_default();
+        // Older than what has come since.
+        entry.variants.insert(
+            0,
+            Variant {
+                id,
+                object: object.clone(),
+            },
+        );
+        drop(map);
+        self.bury(victims);
+        Some(found)
     }
 
     /// Takes a fill that has no header out of the index.
@@ -464,6 +606,9 @@ impl Inner {
         if too_big {
             // A newer response than what is stored has come, even though it can't be kept.
             self.supersede(object, None);
+            if let Some(tier) = &self.tier {
+                tier.remove(object);
+            }
         }
     }
 
@@ -471,7 +616,9 @@ impl Inner {
     pub(crate) fn completed(&self, object: &Arc<Object>, place: Id) {
         self.counters.stored.add();
         self.supersede(object, Some(place));
-        // A second tier is told of the finished object here.
+        if let Some(tier) = &self.tier {
+            tier.completed(object);
+        }
     }
 
     /// Takes an object out of index and memory.
@@ -492,7 +639,7 @@ impl Inner {
     }
 
     /// Takes out the objects that this one supersedes: those before `place`, or all if it has none.
-    fn supersede(&self, object: &Arc<Object>, place: Option<Id>) {
+    pub(crate) fn supersede(&self, object: &Arc<Object>, place: Option<Id>) {
         let key = object.key();
         let mut dropped: SmallVec<[Variant; 2]> = SmallVec::new();
         let mut map = self.index.shard(key).write();
@@ -513,6 +660,8 @@ impl Inner {
             position += 1;
             let superseded = older && object.supersedes(&variant.object);
             if superseded {
+                // It must not be written any more.
+                variant.object.set_whereabouts(Whereabouts::Removed);
                 dropped.push(variant.clone());
             }
             !superseded
@@ -534,7 +683,9 @@ impl Inner {
             if purged {
                 self.counters.purged.add();
             } else {
-                // A second tier is told of the eviction here.
+                if let Some(tier) = &self.tier {
+                    tier.evicted(&object);
+                }
                 self.counters.evictions.add();
             }
             self.pass_through(&object);

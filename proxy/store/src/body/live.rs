@@ -20,6 +20,11 @@ pub(super) enum Phase {
     Retained,
     /// Bytes that all readers have taken may go.
     Windowed,
+    /// Bytes go to disk; those that are there may go from memory.
+    Spooled {
+        /// It has ended well.
+        ended: bool,
+    },
     /// A windowed body has ended well; its readers take what is left.
     Ended,
     /// A retained body has ended well; the bytes are in [`super::Complete`].
@@ -36,6 +41,8 @@ pub(super) struct Live {
     base: u64,
     /// Bytes written.
     head: u64,
+    /// Bytes that are on disk, from the first on.
+    flushed: u64,
     readers: Vec<Option<Place>>,
     /// Places in `readers` that nobody has.
     vacant: Vec<usize>,
@@ -80,6 +87,8 @@ pub(super) enum Found {
     Bytes(Bytes),
     /// Not written yet.
     Pending,
+    /// On disk.
+    OnDisk,
     /// The body is complete: look there.
     Complete,
     /// The body ended here, well.
@@ -95,6 +104,7 @@ impl Live {
             sealed: 0,
             base: 0,
             head: 0,
+            flushed: 0,
             readers: Vec::new(),
             vacant: Vec::new(),
             read: false,
@@ -113,7 +123,10 @@ impl Live {
     }
 
     pub(super) fn append(&mut self, mut bytes: &[u8]) -> bool {
-        if !matches!(self.phase, Phase::Retained) {
+        if !matches!(
+            self.phase,
+            Phase::Retained | Phase::Spooled { ended: false }
+        ) {
             return false;
         }
         while !bytes.is_empty() {
@@ -192,10 +205,88 @@ impl Live {
     /// Gives up retaining: from here on bytes go when all readers have taken them.
     pub(super) fn open_window(&mut self, gauge: Arc<AtomicU64>) {
         if matches!(self.phase, Phase::Retained) {
-            self.phase = Phase::Windowed;
+            self.window(gauge);
+        }
+    }
+
+    /// Gives up writing to disk what is not there yet.
+    pub(super) fn stop_spooling(&mut self, gauge: Arc<AtomicU64>) {
+        if matches!(self.phase, Phase::Spooled { ended: false }) {
+            self.window(gauge);
+        }
+    }
+
+    fn window(&mut self, gauge: Arc<AtomicU64>) {
+        self.phase = Phase::Windowed;
+        // What it counted while it was spooled is counted anew.
+        self.count(0, self.held());
+        gauge.fetch_add(self.held(), Ordering::Relaxed);
+        self.gauge = Some(gauge);
+    }
+
+    /// Begins to send bytes to disk. `false`: it is not retained (any more).
+    pub(super) fn spool(&mut self, gauge: Arc<AtomicU64>) -> bool {
+        let retained = matches!(self.phase, Phase::Retained);
+        if retained {
+            self.phase = Phase::Spooled { ended: false };
             gauge.fetch_add(self.held(), Ordering::Relaxed);
             self.gauge = Some(gauge);
         }
+        retained
+    }
+
+    /// A body that has ended, and all of which is on disk.
+    pub(super) fn on_disk(length: u64) -> Self {
+        let mut live = Self::new();
+        live.phase = Phase::Spooled { ended: true };
+        (live.base, live.head, live.flushed) = (length, length, length);
+        live
+    }
+
+    /// Ends a spooled body well.
+    pub(super) fn end_spool(&mut self) -> bool {
+        let spooled = matches!(self.phase, Phase::Spooled { ended: false });
+        if spooled {
+            self.phase = Phase::Spooled { ended: true };
+        }
+        spooled
+    }
+
+    /// The bytes that are not on disk, at most `limit` of them.
+    pub(super) fn unflushed(&self, limit: u64) -> Vec<Bytes> {
+        let mut left = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut pieces = Vec::new();
+        for piece in &self.pieces {
+            let skip = self.flushed.saturating_sub(piece.start);
+            let skip = usize::try_from(skip)
+                .unwrap_or(usize::MAX)
+                .min(piece.bytes.len());
+            let take = (piece.bytes.len() - skip).min(left);
+            if take > 0 {
+                pieces.push(piece.bytes.slice(skip..skip + take));
+                left -= take;
+            }
+        }
+        pieces
+    }
+
+    pub(super) fn flushed(&self) -> u64 {
+        self.flushed
+    }
+
+    /// So many more bytes are on disk: they go from memory.
+    pub(super) fn flush(&mut self, more: u64) {
+        self.flushed = (self.flushed + more).min(self.head);
+        let mut dropped = 0;
+        while let Some(piece) = self.pieces.front()
+            && piece.end() <= self.flushed
+        {
+            dropped += piece.bytes.len() as u64;
+            self.base = piece.end();
+            self.pieces.pop_front();
+            self.sealed = self.sealed.saturating_sub(1);
+        }
+        self.count(0, dropped);
     }
 
     /// Ends a windowed body well.
@@ -225,7 +316,10 @@ impl Live {
         match &self.phase {
             Phase::Complete => return Found::Complete,
             Phase::Aborted(reason) => return Found::Error(BodyError::Aborted(reason.clone())),
-            Phase::Retained | Phase::Windowed | Phase::Ended => {}
+            Phase::Retained | Phase::Spooled { .. } | Phase::Windowed | Phase::Ended => {}
+        }
+        if at < self.base && at < self.flushed {
+            return Found::OnDisk;
         }
         if at < self.base {
             return Found::Error(BodyError::Gone);
@@ -242,8 +336,10 @@ impl Live {
             };
         }
         match self.phase {
-            Phase::Ended if at == self.head => Found::End,
-            Phase::Ended => Found::Error(BodyError::OutOfRange { length: self.head }),
+            Phase::Ended | Phase::Spooled { ended: true } if at == self.head => Found::End,
+            Phase::Ended | Phase::Spooled { ended: true } => {
+                Found::Error(BodyError::OutOfRange { length: self.head })
+            }
             _ => Found::Pending,
         }
     }

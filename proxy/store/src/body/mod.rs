@@ -1,9 +1,11 @@
 //! A response body: written once by a fill, read by many.
 //!
-//! A body lives through one of two lives:
+//! A body lives through one of three lives:
 //!
 //! - **retained**: every byte stays until the body is complete, and then for as long as somebody holds it. Readers may
 //!   start anywhere and seek anywhere.
+//! - **spooled**: the body is too big for memory and goes to disk piece by piece. Memory has what is not there yet;
+//!   readers may start and seek anywhere.
 //! - **windowed**: the body outgrew what the store may keep (or was pushed out while being filled). It goes on for the
 //!   readers it has, through a bounded buffer, and is never stored.
 //!
@@ -12,6 +14,7 @@
 
 mod live;
 mod reader;
+mod spooled;
 mod window;
 
 use std::sync::{Arc, OnceLock};
@@ -26,6 +29,8 @@ pub use self::reader::BodyReader;
 pub use self::window::WindowLimits;
 
 use self::live::{Live, Phase};
+use crate::disk::format::Extent;
+use crate::disk::recall::DiskBody;
 
 /// Bytes per fragment of a stored body. Every fragment but the last has exactly this length, so the fragment of an
 /// offset is found by a division; a body of at most this length is one contiguous [`Bytes`].
@@ -71,6 +76,10 @@ pub enum BodyError {
     /// The wanted bytes have left the window of a body that is not stored: fetch them from the origin.
     #[error("these bytes have left the window of a body that is not stored; fetch them again")]
     Gone,
+    /// The bytes on disk are not those that were written, or the disk does not give them. The object is forgotten:
+    /// fetch it again.
+    #[error("the stored bytes cannot be read; fetch them again")]
+    Damaged,
     /// The wanted range ends beyond the body.
     #[error("the range ends beyond the {length} bytes of the body")]
     OutOfRange {
@@ -101,6 +110,10 @@ struct Inner {
     declared: Option<u64>,
     /// Set once, when a retained body has ended well: from then on readers take no lock.
     complete: OnceLock<Complete>,
+    /// Where a body is, or goes, that is on disk and not in memory.
+    on_disk: OnceLock<Arc<DiskBody>>,
+    /// Where on disk the bytes of a complete body are too, the last time they were written; empty: nowhere.
+    place: Mutex<Box<[Extent]>>,
     live: Mutex<Live>,
     /// Readers wait here for bytes or an end.
     grew: Notify,
@@ -157,6 +170,8 @@ impl Body {
             inner: Arc::new(Inner {
                 declared,
                 complete: OnceLock::new(),
+                on_disk: OnceLock::new(),
+                place: Mutex::default(),
                 live: Mutex::new(Live::new()),
                 grew: Notify::new(),
                 room: Notify::new(),
@@ -171,14 +186,19 @@ impl Body {
 
     /// Whether every byte is here and the fill ended well.
     pub fn is_complete(&self) -> bool {
-        self.inner.complete.get().is_some()
+        self.inner.complete.get().is_some() || self.ended_on_disk().is_some()
+    }
+
+    /// Bytes of a body that has ended well and is on disk.
+    fn ended_on_disk(&self) -> Option<u64> {
+        self.inner.on_disk.get()?.length()
     }
 
     /// Bytes of the whole body where they are known: the body is complete, or its response declared them.
     pub fn length(&self) -> Option<u64> {
         match self.inner.complete.get() {
             Some(complete) => Some(complete.length),
-            None => self.inner.declared,
+            None => self.ended_on_disk().or(self.inner.declared),
         }
     }
 
@@ -236,7 +256,10 @@ impl Body {
     /// Breaks the body for every reader, now. Nothing happens to a body that has ended.
     pub(crate) fn abort(&self, reason: AbortReason) {
         let mut live = self.inner.live.lock();
-        if matches!(live.phase, Phase::Retained | Phase::Windowed) {
+        if matches!(
+            live.phase,
+            Phase::Retained | Phase::Windowed | Phase::Spooled { ended: false }
+        ) {
             live.abort(reason);
         }
         drop(live);

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::live::{Found, Phase};
 use super::{Body, BodyError};
+use crate::disk::recall::Run;
 
 /// Reads a body, following its writer where that is still at work.
 ///
@@ -19,12 +20,15 @@ pub struct BodyReader {
     end: Option<u64>,
     /// This reader's place in a body that was not complete when the reader began.
     place: Option<usize>,
+    /// What was read from disk and not taken yet, last first; it begins at `at`.
+    ahead: Run,
 }
 
 enum Step {
     Take(Bytes),
     Done,
     Wait,
+    Read,
 }
 
 impl BodyReader {
@@ -40,6 +44,7 @@ impl BodyReader {
             at,
             end,
             place,
+            ahead: Run::new(),
         }
     }
 
@@ -54,6 +59,10 @@ impl BodyReader {
             match self.step()? {
                 Step::Take(bytes) => return Ok(Some(bytes)),
                 Step::Done => return Ok(None),
+                Step::Read => {
+                    self.read_ahead().await?;
+                    continue;
+                }
                 Step::Wait => {}
             }
             let body = self.body.clone();
@@ -62,6 +71,7 @@ impl BodyReader {
             match self.step()? {
                 Step::Take(bytes) => return Ok(Some(bytes)),
                 Step::Done => return Ok(None),
+                Step::Read => self.read_ahead().await?,
                 Step::Wait => grew.await,
             }
         }
@@ -72,6 +82,7 @@ impl BodyReader {
     /// Going back is always possible in a stored body; in one that is not stored the next step may say
     /// [`BodyError::Gone`].
     pub fn seek(&mut self, range: Range<u64>) {
+        self.ahead.clear();
         self.at = range.start;
         self.end = Some(range.end.max(range.start));
         if let Some(place) = self.place {
@@ -97,15 +108,24 @@ impl BodyReader {
 
     /// The body's trailer section, once [`BodyReader::next`] has said `None` at the body's end.
     pub fn trailers(&self) -> Option<HeaderMap> {
-        match self.body.try_complete() {
-            Some(complete) => complete.trailers().cloned(),
-            None => self.body.inner.live.lock().trailers().cloned(),
-        }
+        self.body.trailers()
+    }
+
+    /// Gets bytes from disk.
+    async fn read_ahead(&mut self) -> Result<(), BodyError> {
+        let on_disk = self.body.on_disk().ok_or(BodyError::Gone)?.clone();
+        let mut run = on_disk.read(self.at).await?;
+        run.reverse();
+        self.ahead = run;
+        Ok(())
     }
 
     fn step(&mut self) -> Result<Step, BodyError> {
         if self.end.is_some_and(|end| self.at >= end) {
             return Ok(Step::Done);
+        }
+        if let Some(bytes) = self.ahead.pop() {
+            return Ok(Step::Take(self.take(bytes)));
         }
         let body = self.body.clone();
         if let Some(complete) = body.try_complete() {
@@ -122,6 +142,7 @@ impl BodyReader {
         }
         match live.find(self.at) {
             Found::Pending => Ok(Step::Wait),
+            Found::OnDisk => Ok(Step::Read),
             Found::Error(error) => Err(error),
             Found::End => self.finish(live.head()),
             Found::Complete => {

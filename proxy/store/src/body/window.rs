@@ -33,7 +33,7 @@ impl Default for WindowLimits {
 }
 
 impl WindowLimits {
-    fn bytes(self) -> u64 {
+    pub(super) fn bytes(self) -> u64 {
         self.bytes.max(2 * FRAGMENT as u64)
     }
 }

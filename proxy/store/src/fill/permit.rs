@@ -54,14 +54,23 @@ impl FillPermit {
     /// The header is in: the object is visible from here on, its body follows through the writer.
     ///
     /// A response whose declared length is beyond the store's bound is passed through a window to those who wait now,
-    /// and not stored.
+    /// and not stored, unless a disk takes it.
     pub fn store(mut self, response: Response) -> BodyWriter {
         let object = Arc::new(Object::new(self.key.clone(), response, self.fill.began()));
         let withdrawn = self.shared.then_some(&self.fill);
+        let large = object
+            .body()
+            .length()
+            .is_some_and(|length| length > self.store.limits.biggest());
+        let spool = if large {
+            self.store.spool(&object)
+        } else {
+            None
+        };
         let place = self.store.insert(&object, withdrawn);
         self.store.pass.forget(self.key.hash().0);
         self.settle_out_of_index(FillOutcome::Stored(object.clone()));
-        BodyWriter::new(self.store.clone(), object, place)
+        BodyWriter::new(self.store.clone(), object, place, spool)
     }
 
     /// The response is for its requester alone; that is remembered for a while, so that others don't wait for nothing.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::body::{AbortReason, WriteError};
+use crate::disk::spool::Spool;
 use crate::headers;
 use crate::object::Object;
 use crate::s3fifo::Id;
@@ -18,16 +19,24 @@ pub struct BodyWriter {
     object: Arc<Object>,
     /// Where the object's bytes are counted; `None`: it is passed through and not stored.
     place: Option<Id>,
+    /// It goes to disk as it comes.
+    spool: Option<Spool>,
     written: u64,
-    /// The largest body that is stored.
+    /// The largest body that is stored, wherever.
     limit: u64,
     ended: bool,
 }
 
 impl BodyWriter {
-    pub(crate) fn new(store: Arc<Inner>, object: Arc<Object>, place: Option<Id>) -> Self {
+    pub(crate) fn new(
+        store: Arc<Inner>,
+        object: Arc<Object>,
+        place: Option<Id>,
+        spool: Option<Spool>,
+    ) -> Self {
         Self {
-            limit: store.limits.biggest(),
+            spool,
+            limit: u64::MAX,
             store,
             object,
             place,
@@ -37,7 +46,7 @@ impl BodyWriter {
     }
 
     /// Lowers the bound for this body, in bytes: beyond it the body passes through a window to those who wait, and is
-    /// not stored. Never above the store's own bound.
+    /// not stored. The store's own bounds hold besides.
     pub fn limit(&mut self, bytes: u64) {
         self.limit = self.limit.min(bytes);
     }
@@ -52,7 +61,8 @@ impl BodyWriter {
         self.written
     }
 
-    /// Adds bytes. Waits only where the body is not (or no longer) stored, for the slowest of its readers.
+    /// Adds bytes. Waits where the body goes to disk, for the disk; and where it is not (or no longer) stored, for the
+    /// slowest of its readers.
     ///
     /// # Errors
     /// The body is aborted: more bytes than declared, or nobody reads a body that is not stored. Stop the fill.
@@ -64,15 +74,41 @@ impl BodyWriter {
         {
             return Err(self.abort_with(AbortReason::Length { declared, written }));
         }
-        if let Some(place) = self.place {
-            let fits = written <= self.limit;
+        if self.spool.is_none()
+            && let Some(place) = self.place
+        {
+            let fits = written <= self.limit.min(self.store.limits.biggest());
             if !(fits && self.store.grow(place, more)) {
                 self.place = None;
-                self.store.give_up(&self.object, place, !fits);
+                let spool = (written <= self.limit)
+                    .then(|| self.store.spool(&self.object))
+                    .flatten();
+                match spool {
+                    Some(spool) => {
+                        self.store.take_out(&self.object, place);
+                        self.place = self.store.insert(&self.object, None);
+                        self.spool = Some(spool);
+                    }
+                    None => self.store.give_up(&self.object, place, !fits),
+                }
             } else if !self.object.body().append(&bytes) {
                 // Evicted between the two.
                 self.place = None;
             } else {
+                self.written = written;
+                return Ok(());
+            }
+        }
+        if let Some(spool) = &self.spool {
+            let fits = written <= self.limit;
+            if fits && spool.write(&self.object, &bytes).await.is_ok() {
+                self.written = written;
+                return Ok(());
+            }
+            // Perhaps the bytes were taken and only their way to disk was barred.
+            let taken = self.object.body().written() >= written;
+            self.lose_disk();
+            if taken {
                 self.written = written;
                 return Ok(());
             }
@@ -105,6 +141,15 @@ impl BodyWriter {
             }));
         }
         let trailers = trailers.map(|trailers| headers::compact(&trailers));
+        if let Some(spool) = self.spool.take()
+            && self.object.body().end_spool(trailers.clone())
+        {
+            self.store.counters.stored.add();
+            self.store.supersede(&self.object, self.place);
+            spool.finish(self.store.clone(), self.object.clone(), self.place);
+            self.end(true);
+            return Ok(self.object.clone());
+        }
         if let (Some(place), Some(trailers)) = (self.place, &trailers)
             && !self.store.grow(place, headers::weight(trailers) as u64)
         {
@@ -126,6 +171,15 @@ impl BodyWriter {
     /// Breaks the body: the object leaves the index, every reader gets an error.
     pub fn abort(mut self, reason: AbortReason) {
         self.abort_with(reason);
+    }
+
+    /// The disk takes no more: the body goes on for those who read it.
+    fn lose_disk(&mut self) {
+        self.spool = None;
+        self.store.stop_spooling(&self.object);
+        if let Some(place) = self.place.take() {
+            self.store.take_out(&self.object, place);
+        }
     }
 
     fn declared(&self) -> Option<u64> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anypop_cache::time::Timestamp;
 use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
 
 use super::site::SiteClocks;
 use super::{PurgeScope, PurgeSeq, Target, Verdict};
@@ -27,7 +28,7 @@ impl Default for PurgeLimits {
 }
 
 /// The last hard and the last soft purge of a scope; 0 for never.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Clock {
     hard: u64,
     soft: u64,
@@ -107,14 +108,15 @@ impl Reading {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 pub(super) struct Clocks {
+    /// Not written down: the configuration may have changed.
+    #[serde(skip)]
     limits: PurgeLimits,
     everything: Clock,
     sites: HashMap<Box<str>, SiteClocks, RandomState>,
     /// Number of clocks in all sites.
     total: usize,
-    /// Hashes URLs. A collision purges a URL too many.
-    hasher: RandomState,
 }
 
 /// A site with at most this many clocks is folded as a whole when the total is exceeded.
@@ -127,8 +129,12 @@ impl Clocks {
             everything: Clock::default(),
             sites: HashMap::default(),
             total: 0,
-            hasher: RandomState::default(),
         }
+    }
+
+    /// Keeps at most so many from now on.
+    pub(super) fn bound(&mut self, limits: PurgeLimits) {
+        self.limits = limits;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -180,7 +186,7 @@ impl Clocks {
             }
         };
         let before = clocks.len();
-        clocks.turn(scope, clock, &self.hasher);
+        clocks.turn(scope, clock);
         if clocks.len() > self.limits.per_site.max(2) {
             clocks.fold();
         }
@@ -195,7 +201,7 @@ impl Clocks {
         let mut reading = Reading::new(began);
         reading.note(self.everything);
         if let Some(site) = self.sites.get(target.site) {
-            site.read(target, &self.hasher, &mut reading);
+            site.read(target, &mut reading);
         }
         reading.verdict()
     }

@@ -17,18 +17,24 @@
 //! ([`Purges::is_full`]), so there a fold costs next to nothing.
 
 mod clocks;
+mod journal;
 mod site;
 
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anypop_cache::tags::{Tag, TagHash};
 use anypop_cache::time::Timestamp;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 pub use self::clocks::PurgeLimits;
+pub use self::journal::{NotDurable, check_journal_bytes};
 
 use self::clocks::{Clock, Clocks};
+use self::journal::{Journal, LOG_LIMIT};
+use crate::disk::device::Disk;
 
 /// A position in the sequence of purges. Later is greater.
 #[derive(
@@ -163,6 +169,8 @@ pub struct Purges {
     /// The last purge that has taken effect.
     latest: AtomicU64,
     clocks: RwLock<Clocks>,
+    /// Taken first: purges take turns here, while the clocks stay readable.
+    journal: Mutex<Journal>,
 }
 
 impl Purges {
@@ -171,6 +179,7 @@ impl Purges {
         Self {
             latest: AtomicU64::new(0),
             clocks: RwLock::new(Clocks::new(limits)),
+            journal: Mutex::new(Journal::diskless()),
         }
     }
 
@@ -179,15 +188,62 @@ impl Purges {
         PurgeSeq(self.latest.load(Ordering::Acquire))
     }
 
-    /// Applies a purge. When this returns, no lookup anywhere finds what it hits.
-    pub fn apply(&self, request: &PurgeRequest, now: Timestamp) -> PurgeSeq {
-        let mut clocks = self.clocks.write();
-        // The lock makes purges take turns, so they are published in their order.
+    /// The clocks as disks have them, which are told of every purge from now on. No object of theirs was begun after
+    /// `latest`.
+    pub(crate) fn restore(limits: PurgeLimits, disks: Vec<Arc<Disk>>, latest: u64) -> Self {
+        Self::restore_bounded(limits, disks, latest, LOG_LIMIT)
+    }
+
+    /// The same with logs of at most so many bytes.
+    pub(crate) fn restore_bounded(
+        limits: PurgeLimits,
+        disks: Vec<Arc<Disk>>,
+        latest: u64,
+        log_limit: u64,
+    ) -> Self {
+        let (journal, restored) = Journal::open(disks, log_limit);
+        let mut clocks = restored.clocks.unwrap_or_else(|| Clocks::new(limits));
+        clocks.bound(limits);
+        for (seq, request, at) in restored.later {
+            clocks.turn(&request.scope, Clock::at(seq, request.soft, at));
+        }
+        Self {
+            // Not less than any object has: else the next purge would not be later than its fill.
+            latest: AtomicU64::new(restored.latest.max(latest)),
+            clocks: RwLock::new(clocks),
+            journal: Mutex::new(journal),
+        }
+    }
+
+    /// Tells a disk that has come back of the purges so far, and of all from now on.
+    pub(crate) fn join(&self, disk: Arc<Disk>) -> io::Result<()> {
+        let mut journal = self.journal.lock();
+        journal.join(disk, self.now().0, &self.clocks.read())
+    }
+
+    /// Applies a purge. When this returns, no lookup anywhere finds what it hits, nor after a restart.
+    ///
+    /// Waits for the disks, if there are any: one write and one `fdatasync` on each.
+    ///
+    /// # Errors
+    /// [`NotDurable`]: it has taken effect, but a restart would undo it.
+    pub fn apply(&self, request: &PurgeRequest, now: Timestamp) -> Result<PurgeSeq, NotDurable> {
+        let mut journal = self.journal.lock();
         let seq = self.latest.load(Ordering::Relaxed) + 1;
-        // A journal's append belongs here: before the clock turns, and so before anybody hears of success.
-        clocks.turn(&request.scope, Clock::at(seq, request.soft, now));
+        // Before the clock turns, and so before anybody hears of success. Fills that begin meanwhile began before it.
+        let durable = journal.append(seq, request, now);
+        self.clocks
+            .write()
+            .turn(&request.scope, Clock::at(seq, request.soft, now));
         self.latest.store(seq, Ordering::Release);
-        PurgeSeq(seq)
+        if journal.is_long() {
+            journal.fold(seq, &self.clocks.read());
+        }
+        if durable {
+            Ok(PurgeSeq(seq))
+        } else {
+            Err(NotDurable { seq: PurgeSeq(seq) })
+        }
     }
 
     /// Checks an object whose fill began at `began`.

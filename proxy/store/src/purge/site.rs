@@ -1,16 +1,16 @@
 //! The clocks of one site.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasher;
 use std::ops::Bound;
 
 use anypop_cache::tags::TagHash;
 use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
 
 use super::clocks::{Clock, Reading};
 use super::{PurgeScope, Target};
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct SiteClocks {
     own: Clock,
     hosts: HashMap<Box<str>, HostClocks, RandomState>,
@@ -21,7 +21,7 @@ pub(super) struct SiteClocks {
     inner: usize,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct HostClocks {
     own: Clock,
     urls: HashMap<u64, Clock, RandomState>,
@@ -34,7 +34,7 @@ impl SiteClocks {
         self.inner + 1
     }
 
-    pub(super) fn turn(&mut self, scope: &PurgeScope, clock: Clock, hasher: &RandomState) {
+    pub(super) fn turn(&mut self, scope: &PurgeScope, clock: Clock) {
         match scope {
             // Above the sites; nothing of it is here.
             PurgeScope::Everything => {}
@@ -68,7 +68,7 @@ impl SiteClocks {
             PurgeScope::Url {
                 host, path, query, ..
             } => {
-                let url = hasher.hash_one((path.as_str(), query.as_deref()));
+                let url = hash_of(path, query.as_deref());
                 let host = self.host(host);
                 let new = !host.urls.contains_key(&url);
                 host.urls.entry(url).or_default().merge(clock);
@@ -92,7 +92,7 @@ impl SiteClocks {
         self.hosts.entry(host.into()).or_default()
     }
 
-    pub(super) fn read(&self, target: &Target<'_>, hasher: &RandomState, reading: &mut Reading) {
+    pub(super) fn read(&self, target: &Target<'_>, reading: &mut Reading) {
         reading.note(self.own);
         if !target.tags.is_empty() {
             reading.note(self.tagged);
@@ -109,7 +109,7 @@ impl SiteClocks {
         };
         reading.note(host.own);
         if !host.urls.is_empty()
-            && let Some(url) = host.urls.get(&hasher.hash_one((target.path, target.query)))
+            && let Some(url) = host.urls.get(&hash_of(target.path, target.query))
         {
             reading.note(*url);
         }
@@ -176,6 +176,19 @@ impl SiteClocks {
             .sum();
         self.inner = self.tags.len() + of_hosts;
     }
+}
+
+/// The hash of a URL within its host, the same in every process. A collision purges a URL too many.
+fn hash_of(path: &str, query: Option<&str>) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(path.as_bytes());
+    if let Some(query) = query {
+        // No path has a question mark.
+        hasher.update(b"?").update(query.as_bytes());
+    }
+    let hash = hasher.finalize();
+    let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Whether a clock is later than the limit; if not, the wider one takes it over.

@@ -153,7 +153,7 @@ fn compare(steps: Vec<Step>, limits: PurgeLimits, exact: bool) {
                 if purges.is_full(&request.scope) && list.len().is_multiple_of(2) {
                     purges.make_room(&request.scope);
                 }
-                assert!(purges.apply(&request, now) > before);
+                assert!(purges.apply(&request, now).unwrap() > before);
                 list.push((request, now));
                 assert!(purges.clocks() <= limits.total.max(2) + 1);
             }
@@ -244,20 +244,24 @@ fn clocks_are_bounded() {
     };
     let purges = Purges::new(limits);
     for number in 0..20_000 {
-        purges.apply(&url(&format!("/{number}")), Timestamp::EPOCH);
+        purges
+            .apply(&url(&format!("/{number}")), Timestamp::EPOCH)
+            .unwrap();
         assert!(purges.clocks() <= limits.per_site);
     }
     for site in 0..20_000 {
         let scope = PurgeScope::Site {
             site: site.to_string(),
         };
-        purges.apply(
-            &PurgeRequest {
-                scope,
-                soft: site % 2 == 0,
-            },
-            Timestamp::EPOCH,
-        );
+        purges
+            .apply(
+                &PurgeRequest {
+                    scope,
+                    soft: site % 2 == 0,
+                },
+                Timestamp::EPOCH,
+            )
+            .unwrap();
         assert!(purges.clocks() <= limits.total);
     }
 }
@@ -285,7 +289,9 @@ fn what_was_checked_is_not_hit_by_folded_clocks() {
                 "folding would be due again at once"
             );
         }
-        purges.apply(&url(&format!("/{number}")), Timestamp::EPOCH);
+        purges
+            .apply(&url(&format!("/{number}")), Timestamp::EPOCH)
+            .unwrap();
     }
     assert_eq!(thing.verdict(&purges, began, &checked), Verdict::Valid);
     assert_eq!(
@@ -293,7 +299,7 @@ fn what_was_checked_is_not_hit_by_folded_clocks() {
         Verdict::Gone,
         "unchecked, it may have been purged"
     );
-    purges.apply(&url("/a"), Timestamp::EPOCH);
+    purges.apply(&url("/a"), Timestamp::EPOCH).unwrap();
     assert_eq!(thing.verdict(&purges, began, &checked), Verdict::Gone);
 }
 
@@ -315,7 +321,9 @@ fn a_fold_makes_room_for_many_purges() {
             purges.make_room(&scope);
             folds += 1;
         }
-        purges.apply(&PurgeRequest { scope, soft: false }, Timestamp::EPOCH);
+        purges
+            .apply(&PurgeRequest { scope, soft: false }, Timestamp::EPOCH)
+            .unwrap();
     }
     assert!(folds < 50, "{folds} folds");
 }
@@ -338,13 +346,13 @@ fn a_second_soft_purge_makes_nothing_fresher() {
     let first = Verdict::Stale {
         since: Timestamp::from_secs(10),
     };
-    purges.apply(&soft, Timestamp::from_secs(10));
+    purges.apply(&soft, Timestamp::from_secs(10)).unwrap();
     assert_eq!(thing.verdict(&purges, began, &checked), first);
-    purges.apply(&soft, Timestamp::from_secs(20));
+    purges.apply(&soft, Timestamp::from_secs(20)).unwrap();
     assert_eq!(thing.verdict(&purges, began, &checked), first);
-    purges.apply(&url("/b"), Timestamp::from_secs(30));
+    purges.apply(&url("/b"), Timestamp::from_secs(30)).unwrap();
     assert_eq!(thing.verdict(&purges, began, &checked), first);
-    purges.apply(&url("/a"), Timestamp::from_secs(40));
+    purges.apply(&url("/a"), Timestamp::from_secs(40)).unwrap();
     assert_eq!(thing.verdict(&purges, began, &checked), Verdict::Gone);
 }
 
