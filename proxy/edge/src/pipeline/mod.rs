@@ -3,7 +3,8 @@
 //! 1. [`arrive`]: who asks, for which site ([`context`] keeps it).
 //! 2. [`guard`]: access list, rate ([`rate`]), methods, loops, redirect to TLS, size.
 //! 3. [`rules`]: what the site's document says for this path.
-//! 4. [`cached`]: the cache's decisions; [`fill`] fetches what is missing, [`deliver`] sends what
+//! 4. [`cached`]: the cache's decisions; [`fill`] fetches what is missing
+//!    (a [`job`] of its own), [`deliver`] sends what
 //!    is stored ([`plan`]: which bytes of it), [`private`] what may not be.
 //! 5. [`pass`]: what is not the cache's business goes through Pingora's proxy.
 //! 6. [`outbound`] and [`inbound`]: the fields of requests to origins and responses to clients,
@@ -23,6 +24,7 @@ mod forward;
 mod guard;
 mod inbound;
 mod invalidate;
+mod job;
 mod outbound;
 mod parts;
 mod pass;

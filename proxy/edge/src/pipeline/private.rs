@@ -17,9 +17,8 @@ use pingora_proxy::Session;
 use super::{
     cached::now,
     context::Context,
-    deliver,
-    fill::{Answer, Begun, PrivateResponse},
-    inbound,
+    deliver, inbound,
+    job::{Answer, Begun, PrivateResponse},
 };
 use crate::{edge::Edge, observe::labels::CacheResult};
 
