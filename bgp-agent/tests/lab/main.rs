@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod daemons;
 mod namespaces;
 
 use std::{
@@ -372,7 +373,11 @@ fn capture(lab: &mut Lab) -> Option<(usize, PathBuf)> {
 /// Nothing that the agent sent is malformed in tshark's eyes, and it did see what was sent.
 fn inspect(lab: &mut Lab, capture: Option<(usize, PathBuf)>, pop: &str) {
     let Some((index, file)) = capture else { return };
-    let from = if pop.contains(':') { "ipv6.src" } else { "ip.src" };
+    let from = if pop.contains(':') {
+        "ipv6.src"
+    } else {
+        "ip.src"
+    };
     let seen = |filter: &str| {
         let filter = format!("{from}=={pop} && ({filter})");
         let arguments = ["-r", file.to_str().unwrap(), "-Y", &filter];
@@ -386,7 +391,10 @@ fn inspect(lab: &mut Lab, capture: Option<(usize, PathBuf)>, pop: &str) {
             assert!(Instant::now() < deadline, "no message of type {kind}");
         }
     }
-    assert_eq!(seen("bgp && (_ws.malformed || _ws.expert.severity>=6291456)"), "");
+    assert_eq!(
+        seen("bgp && (_ws.malformed || _ws.expert.severity>=6291456)"),
+        ""
+    );
     lab.kill(index);
 }
 

@@ -107,9 +107,15 @@ impl Lab {
 
     /// A command in a namespace, to its end.
     pub(crate) fn run(&self, namespace: &str, command: &[&str]) -> String {
+        self.attempt(namespace, command)
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    /// A command in a namespace, which may fail.
+    pub(crate) fn attempt(&self, namespace: &str, command: &[&str]) -> Result<String, String> {
         let mut all = vec!["netns", "exec", namespace];
         all.extend(command);
-        ip(&all).unwrap_or_else(|error| panic!("ip {all:?}: {error}"))
+        ip(&all)
     }
 
     /// A command in a namespace that goes on, its standard error in a file.
@@ -133,6 +139,13 @@ impl Lab {
     /// SIGKILL, and gone when this returns. `ip netns exec` becomes the command, so it is the command's.
     pub(crate) fn kill(&mut self, index: usize) {
         let _ = self.children[index].kill();
+        let _ = self.children[index].wait();
+    }
+
+    /// SIGTERM, and gone when this returns.
+    pub(crate) fn terminate(&mut self, index: usize) {
+        let pid = self.children[index].id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.children[index].wait();
     }
 
@@ -167,6 +180,11 @@ impl Drop for Lab {
             let _ = child.wait();
         }
         for namespace in [&self.router, &self.pop] {
+            // What a child started lives in the namespace that this test made, and nobody else does.
+            let left = ip(&["netns", "pids", namespace]).unwrap_or_default();
+            for pid in left.split_whitespace() {
+                let _ = Command::new("kill").args(["-KILL", pid]).status();
+            }
             let _ = ip(&["netns", "del", namespace]);
         }
         if std::thread::panicking() {
