@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use anypop_listen::{
-    Application, ClientInfo, ConnectionLimit, Event, HandshakeFailure, HotResponse, Session,
-    head::Head,
+    Application, ClientInfo, ConnectionLimit, Event, HandshakeFailure, HotReply, HotResponse,
+    Session, head::Head,
 };
 use pingora_core::{
     apps::HttpServerApp,
     protocols::http::ServerSession,
     server::{ShutdownWatch, configuration::ServerConf},
 };
+use pingora_http::RequestHeader;
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 
@@ -68,6 +69,10 @@ impl Application for Front {
         response: &mut HotResponse<'_>,
     ) -> bool {
         hot::answer(&self.edge, head, client, response)
+    }
+
+    fn hot_stream(&self, request: &RequestHeader, client: &Arc<ClientInfo>) -> Option<HotReply> {
+        hot::answer_stream(&self.edge, request, client)
     }
 
     fn event(&self, event: Event<'_>) {

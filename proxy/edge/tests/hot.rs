@@ -601,3 +601,132 @@ async fn hits_of_the_hot_path_count_for_a_clients_rate() {
     assert!(node.get("/a").await.starts_with("HTTP/1.1 429"));
     node.stop().await;
 }
+
+type Parts = (u16, Vec<(String, String)>, Vec<u8>);
+
+/// The reply to a request over an HTTP/2 connection of its own; the id apart.
+async fn h2(node: &Node, method: &str, path: &str, fields: &[(&str, &str)]) -> Parts {
+    let stream = TcpStream::connect(node.address).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(format!("http://a.test{path}"));
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(()).unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let response = timeout(PATIENCE, response).await.unwrap().unwrap();
+    let (head, mut body) = response.into_parts();
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        bytes.extend_from_slice(&piece);
+    }
+    let fields = head
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "x-request-id")
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    assert_eq!(head.headers["x-request-id"].len(), 32);
+    (head.status.as_u16(), fields, bytes)
+}
+
+#[tokio::test]
+async fn streams_are_answered_as_the_pipeline_answers_them() {
+    let node = Node::start().await;
+    let long = vec![b'x'; 60_000];
+    for (path, status, body) in [
+        ("/empty", "200 OK", &b""[..]),
+        ("/short", "200 OK", b"hello"),
+        ("/long", "200 OK", &long),
+        ("/not", "404 Not Found", b"nothing"),
+    ] {
+        let fields = [
+            ("Cache-Control", "max-age=600"),
+            ("ETag", "\"v1\""),
+            ("Cache-Status", "inner;hit"),
+            ("Keep-Alive", "timeout=5"),
+        ];
+        node.origin.on(path, status, &fields, body);
+        node.get(path).await;
+        for method in ["GET", "HEAD"] {
+            for sent in [&[][..], &[("accept-encoding", "br"), ("cookie", "a=b")]] {
+                let mut tries = 0;
+                loop {
+                    let hot = &node.running.edge().hot;
+                    hot.set_off(true);
+                    let slow = h2(&node, method, path, sent).await;
+                    hot.set_off(false);
+                    h2(&node, method, path, sent).await;
+                    let before = node.answered();
+                    let fast = h2(&node, method, path, sent).await;
+                    assert_eq!(node.answered(), before + 1, "{method} {path}");
+                    // The second may have turned in between.
+                    tries += 1;
+                    if slow == fast {
+                        assert_eq!(fast.2.len(), if method == "GET" { body.len() } else { 0 });
+                        break;
+                    }
+                    assert!(tries < 5, "{slow:?}\n{fast:?}");
+                }
+            }
+        }
+    }
+    let before = node.answered();
+    let (status, ..) = h2(&node, "GET", "/short", &[("if-none-match", "\"v1\"")]).await;
+    assert_eq!((status, node.answered()), (304, before));
+    node.purge("/short", false);
+    let (_, fields, _) = h2(&node, "GET", "/short", &[]).await;
+    assert_eq!(node.answered(), before);
+    assert!(
+        fields
+            .iter()
+            .any(|(_, value)| value.contains("fwd=uri-miss"))
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_window_is_closed_waits_without_the_others() {
+    let node = Node::start().await;
+    let long = vec![b'x'; 60_000];
+    node.origin.on(
+        "/long",
+        "200 OK",
+        &[("Cache-Control", "max-age=600")],
+        &long,
+    );
+    node.get("/long").await;
+    h2(&node, "GET", "/long", &[]).await;
+    h2(&node, "GET", "/long", &[]).await;
+    let before = node.answered();
+    let stream = TcpStream::connect(node.address).await.unwrap();
+    let (mut client, connection) = h2::client::Builder::new()
+        .initial_window_size(1000)
+        .handshake::<_, bytes::Bytes>(stream)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut bodies = Vec::new();
+    for _ in 0..3 {
+        let request = http::Request::get("http://a.test/long").body(()).unwrap();
+        let (response, _) = client.send_request(request, true).unwrap();
+        let response = timeout(PATIENCE, response).await.unwrap().unwrap();
+        bodies.push(response.into_body());
+    }
+    assert_eq!(node.answered(), before + 3);
+    for body in bodies.iter_mut().rev() {
+        let mut all = 0;
+        while let Some(piece) = timeout(PATIENCE, body.data()).await.unwrap() {
+            let piece = piece.unwrap();
+            all += piece.len();
+            body.flow_control().release_capacity(piece.len()).unwrap();
+        }
+        assert_eq!(all, long.len());
+    }
+    node.stop().await;
+}

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
 use pingora_core::protocols::http::custom::server::Session;
+use pingora_http::RequestHeader;
 
 use crate::client::ClientInfo;
 use crate::head::Head;
@@ -30,6 +32,12 @@ pub trait Application: Send + Sync + 'static {
         false
     }
 
+    /// The same for HTTP/2: the answer to a request without a body, or `None` to decline it. Called on the connection's task, so it
+    /// may not block. The request's header is as that of a session.
+    fn hot_stream(&self, _request: &RequestHeader, _client: &Arc<ClientInfo>) -> Option<HotReply> {
+        None
+    }
+
     /// Something to count or log. Called on the accept loop or the connection's task, so it may not block.
     fn event(&self, _event: Event<'_>) {}
 }
@@ -44,6 +52,17 @@ pub struct HotResponse<'a> {
     pub body: Bytes,
     /// Whether the connection is kept; false makes it close after this response.
     pub keep_alive: bool,
+}
+
+/// A response that [`Application::hot_stream`] gives whole.
+#[derive(Debug)]
+pub struct HotReply {
+    /// A final status.
+    pub status: StatusCode,
+    /// The fields; `Content-Length` tells the body's length.
+    pub headers: HeaderMap,
+    /// The body; empty for HEAD.
+    pub body: Bytes,
 }
 
 /// Why a connection was not taken.

@@ -26,7 +26,9 @@ mod stream;
 mod timer;
 pub mod tls;
 
-pub use application::{Application, ConnectionLimit, Event, HandshakeFailure, HotResponse};
+pub use application::{
+    Application, ConnectionLimit, Event, HandshakeFailure, HotReply, HotResponse,
+};
 pub use client::{ClientCertificate, ClientInfo, Protocol, TlsInfo, Traffic};
 pub use date::append_date;
 pub use h1::{Chunk, ChunkedDecoder, write_whole_head};

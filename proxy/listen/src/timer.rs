@@ -33,12 +33,7 @@ impl Timer {
             return Poll::Pending;
         }
         let polled = self.poll(cx, deadline);
-        if polled.is_pending()
-            && !self
-                .waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
+        if polled.is_pending() {
             self.waker = Some(cx.waker().clone());
         }
         polled
@@ -46,6 +41,8 @@ impl Timer {
 
     /// Ready once `deadline` has passed; else the task is woken by then.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        // Whoever this is, it is not known to be the one from before.
+        self.waker = None;
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));

@@ -4,12 +4,13 @@ use std::sync::{Arc, Weak};
 
 use anypop_cache::{freshness::Clock, key::CacheKey, time::Timestamp};
 use anypop_config::{Site, Snapshot};
-use anypop_listen::{ClientInfo, head::Head, write_whole_head};
+use anypop_listen::{ClientInfo, write_whole_head};
 use anypop_store::{Epoch, Lookup, Object};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, uri::PathAndQuery};
 
 use super::{
+    request::Source,
     table::Question,
     template::{Template, Values},
 };
@@ -48,11 +49,34 @@ pub(super) struct Entry {
     pub(super) clock: Clock,
     pub(super) status: u16,
     pub(super) response: Template,
+    /// The same fields for HTTP/2, with marks where something is to be filled in.
+    headers: HeaderMap,
+    marks: Marks,
     /// Bytes of the response's fields as the log counts them, without those of the gaps.
     pub(super) fields: u64,
     pub(super) cache_status: Template,
     untold: u32,
     patience: u32,
+}
+
+/// Values that stand where something is to be filled in.
+struct Marks {
+    age: HeaderValue,
+    request_id: HeaderValue,
+    cache_status: HeaderValue,
+}
+
+impl Marks {
+    fn new(values: &Values, cache_status: &str) -> Self {
+        let or_empty = |text: &str| {
+            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+        };
+        Self {
+            age: values.age.into(),
+            request_id: or_empty(values.request_id.as_str()),
+            cache_status: or_empty(cache_status),
+        }
+    }
 }
 
 enum Body {
@@ -65,7 +89,8 @@ enum Body {
 pub(super) struct Request<'a> {
     pub(super) question: Question<'a>,
     pub(super) hash: u64,
-    pub(super) head: &'a Head<'a>,
+    pub(super) source: Source<'a>,
+    pub(super) target: &'a str,
     pub(super) client: &'a Arc<ClientInfo>,
     pub(super) now: Timestamp,
 }
@@ -80,13 +105,14 @@ impl Entry {
         let Request {
             question,
             hash,
-            head,
+            source,
+            target,
             client,
             now,
         } = request;
-        let headers = header_map(head)?;
-        let named = head.authority()?;
-        let (host, target) = (named.host(), head.path());
+        let headers = source.headers()?;
+        let named = source.authority()?;
+        let host = named.host();
         let method = if question.head {
             Method::HEAD
         } else {
@@ -161,6 +187,8 @@ impl Entry {
             response,
             fields: all.saturating_sub(of_gaps) as u64,
             cache_status: Template::new(cache_status.as_bytes(), &marks)?,
+            marks: Marks::new(&marks, &cache_status),
+            headers: header.headers.clone(),
             object: Arc::downgrade(&object),
             untold: 0,
             patience: 1,
@@ -210,6 +238,21 @@ impl Entry {
         }
     }
 
+    /// The response's fields for HTTP/2; `cache_status` is this node's member.
+    pub(super) fn headers(&self, values: &Values, cache_status: &[u8]) -> Option<HeaderMap> {
+        let mut headers = self.headers.clone();
+        for value in headers.values_mut() {
+            if *value == self.marks.age {
+                *value = values.age.into();
+            } else if *value == self.marks.request_id {
+                *value = HeaderValue::from_str(values.request_id.as_str()).ok()?;
+            } else if *value == self.marks.cache_status {
+                *value = HeaderValue::from_bytes(cache_status).ok()?;
+            }
+        }
+        Some(headers)
+    }
+
     /// Counts a hit. The store hears of the first ones at once and later of several together: it
     /// wants to know what is hot, not how hot.
     pub(super) fn count(&mut self, edge: &Edge) {
@@ -222,17 +265,4 @@ impl Entry {
             self.patience = (self.patience * 2).min(MOST_UNTOLD);
         }
     }
-}
-
-fn header_map(head: &Head<'_>) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in head.fields() {
-        headers
-            .try_append(
-                HeaderName::from_bytes(name.as_bytes()).ok()?,
-                HeaderValue::from_bytes(value).ok()?,
-            )
-            .ok()?;
-    }
-    Some(headers)
 }

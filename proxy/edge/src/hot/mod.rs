@@ -1,5 +1,5 @@
 //! The hot path: a plain GET or HEAD whose response stands ready is answered on its connection's
-//! task, in one write, before it becomes a session.
+//! task before it becomes a session; over HTTP/1 in one write.
 //!
 //! Each worker keeps what it has prepared ([`table`], [`entry`]): the header in bytes with gaps for
 //! what differs from request to request ([`template`]), and the body. An answer costs a hash of what
@@ -28,7 +28,7 @@ use std::{
 use crate::{
     edge::Edge,
     observe::{
-        labels::{CacheResult, Protocol},
+        labels::CacheResult,
         metrics::Counter,
         record::AccessRecord,
         request_id::RequestId,
@@ -37,14 +37,13 @@ use crate::{
     pipeline::{whole, within_rate},
 };
 use anypop_cache::time::Timestamp;
-use anypop_listen::{
-    ClientInfo, HotResponse,
-    head::{Head, Version},
-};
-use bytes::BytesMut;
+use anypop_listen::{ClientInfo, HotReply, HotResponse, head::Head};
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header};
+use pingora_http::RequestHeader;
 
 use entry::{Entry, Request};
-use request::Fields;
+use request::{Fields, Source};
 use table::{Question, Table};
 use template::Values;
 
@@ -91,49 +90,128 @@ struct Worker {
     text: BytesMut,
 }
 
-/// Answers a request from what is prepared, or declines it: then nothing has happened.
+/// Answers a request of HTTP/1 from what is prepared, or declines it: then nothing has happened.
 pub fn answer(
     edge: &Edge,
     head: &Head<'_>,
     client: &Arc<ClientInfo>,
     response: &mut HotResponse<'_>,
 ) -> bool {
-    let head_only = match head.method() {
-        "GET" => false,
-        "HEAD" => true,
-        _ => return false,
-    };
     if edge.hot.off.load(Ordering::Relaxed) {
         return false;
     }
-    let Some(fields) = Fields::read(head) else {
+    let (Some(head_only), Some(fields)) = (is_head(head.method()), Fields::read(head.fields()))
+    else {
         return false;
     };
-    let question = Question {
-        edge: edge.hot.id,
-        tls: client.tls.is_some(),
-        head: head_only,
-        host: head.authority_bytes(),
-        target: head.path().as_bytes(),
-        accept_encoding: fields.accept_encoding,
+    let asked = Asked {
+        question: Question {
+            edge: edge.hot.id,
+            tls: client.tls.is_some(),
+            head: head_only,
+            host: head.authority_bytes(),
+            target: head.path().as_bytes(),
+            accept_encoding: fields.accept_encoding,
+        },
+        fields,
+        source: Source::H1(head),
+        target: head.path(),
+        client,
     };
-    // Nothing in here calls back; were it entered twice, the second request would go the long way.
-    WORKER.with(|worker| match worker.try_borrow_mut() {
-        Ok(mut worker) => worker.answer(edge, head, client, &question, &fields, response),
-        Err(_) => false,
+    let answered = answer_with(edge, &asked, |entry, values, _| {
+        entry.response.fill(values, response.head);
+        Some(())
+    });
+    match answered {
+        Some(((), body)) => {
+            response.body = body;
+            true
+        }
+        None => false,
+    }
+}
+
+/// The same for HTTP/2.
+pub fn answer_stream(
+    edge: &Edge,
+    request: &RequestHeader,
+    client: &Arc<ClientInfo>,
+) -> Option<HotReply> {
+    if edge.hot.off.load(Ordering::Relaxed) {
+        return None;
+    }
+    let head_only = is_head(request.method.as_str())?;
+    let lines = request.headers.iter();
+    let fields = Fields::read(lines.map(|(name, value)| (name.as_str(), value.as_bytes())))?;
+    let target = request.uri.path_and_query()?.as_str();
+    let asked = Asked {
+        question: Question {
+            edge: edge.hot.id,
+            tls: client.tls.is_some(),
+            head: head_only,
+            host: request.headers.get(header::HOST)?.as_bytes(),
+            target: target.as_bytes(),
+            accept_encoding: fields.accept_encoding,
+        },
+        fields,
+        source: Source::H2(request),
+        target,
+        client,
+    };
+    let (reply, body) = answer_with(edge, &asked, |entry, values, cache_status| {
+        let status = StatusCode::from_u16(entry.status).ok()?;
+        Some((status, entry.headers(values, cache_status)?))
+    })?;
+    let (status, headers) = reply;
+    Some(HotReply {
+        status,
+        headers,
+        body,
     })
 }
 
+fn is_head(method: &str) -> Option<bool> {
+    match method {
+        "GET" => Some(false),
+        "HEAD" => Some(true),
+        _ => None,
+    }
+}
+
+/// A request that may be answered here.
+struct Asked<'a> {
+    question: Question<'a>,
+    fields: Fields<'a>,
+    source: Source<'a>,
+    target: &'a str,
+    client: &'a Arc<ClientInfo>,
+}
+
+/// Finds or prepares the entry that answers, and has `fill` make the protocol's form of its header,
+/// from what fills the gaps and this node's member of `Cache-Status`.
+fn answer_with<T>(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    fill: impl FnOnce(&Entry, &Values, &[u8]) -> Option<T>,
+) -> Option<(T, Bytes)> {
+    // Nothing in here calls back; were it entered twice, the second request would go the long way.
+    WORKER.with(|worker| worker.try_borrow_mut().ok()?.answer(edge, asked, fill))
+}
+
 impl Worker {
-    fn answer(
+    fn answer<T>(
         &mut self,
         edge: &Edge,
-        head: &Head<'_>,
-        client: &Arc<ClientInfo>,
-        question: &Question<'_>,
-        fields: &Fields<'_>,
-        response: &mut HotResponse<'_>,
-    ) -> bool {
+        asked: &Asked<'_>,
+        fill: impl FnOnce(&Entry, &Values, &[u8]) -> Option<T>,
+    ) -> Option<(T, Bytes)> {
+        let Asked {
+            question,
+            fields,
+            source,
+            target,
+            client,
+        } = asked;
         let hash = self.table.hash(question);
         let known = self
             .table
@@ -141,7 +219,7 @@ impl Worker {
             .as_ref()
             .is_some_and(|entry| entry.answers(hash, question));
         if !known && !self.table.is_due(hash) {
-            return false;
+            return None;
         }
         let started = Instant::now();
         let time = SystemTime::now();
@@ -156,7 +234,8 @@ impl Worker {
             let request = Request {
                 question: *question,
                 hash,
-                head,
+                source: *source,
+                target,
                 client,
                 now,
             };
@@ -169,40 +248,37 @@ impl Worker {
                     } else {
                         self.table.pause(hash);
                     }
-                    return false;
+                    return None;
                 }
             }
         }
-        let Some(entry) = place else { return false };
+        let entry = place.as_mut()?;
         if !entry.is_fresh(now) {
-            return false;
+            return None;
         }
         let address = client.peer.ip();
         if !entry.site.acl.permits(address) {
-            return false;
+            return None;
         }
         let Some(body) = entry.body() else {
             *place = None;
-            return false;
+            return None;
         };
         // Last, since it counts: what passes here is answered here.
         if !within_rate(&entry.site, &edge.rates, address, started) {
-            return false;
+            return None;
         }
         let values = Values {
             age: entry.clock.age_field(now),
             ttl: entry.clock.ttl_seconds(now),
             request_id: RequestId::random(),
         };
-        let before = response.head.len();
-        entry.response.fill(&values, response.head);
-        let gaps = (response.head.len() - before).saturating_sub(entry.response.len());
-        entry.count(edge);
-        edge.hot.answered.inc();
         self.text.clear();
         entry.cache_status.fill(&values, &mut self.text);
+        let filled = fill(entry, &values, &self.text)?;
+        entry.count(edge);
+        edge.hot.answered.inc();
         let body_out = body.len() as u64;
-        response.body = body;
         let age = entry.clock.age(now);
         let trace = edge.spans.as_ref().map(|spans| {
             let record = edge.sampler.decide(None, false, trace::dice());
@@ -222,10 +298,7 @@ impl Worker {
             pop: &snapshot.node.pop,
             node: &snapshot.node.name,
             site: entry.site.id.as_str(),
-            protocol: match head.version() {
-                Version::Http10 => Protocol::Http10,
-                Version::Http11 => Protocol::Http11,
-            },
+            protocol: source.protocol(),
             method: if question.head { b"HEAD" } else { b"GET" },
             host: entry.authority.as_bytes(),
             path: target,
@@ -236,7 +309,7 @@ impl Worker {
             ttl: Some(values.ttl),
             bytes_in: fields.bytes + target.len() as u64,
             body_out,
-            bytes_out: body_out + entry.fields + gaps as u64,
+            bytes_out: body_out + entry.fields + entry.response.gaps(&values),
             duration,
             first_byte: Some(duration),
             referer: fields.referer.unwrap_or_default(),
@@ -248,6 +321,6 @@ impl Worker {
         if let Some((spans, trace)) = &trace {
             spans.send(&record, trace);
         }
-        true
+        Some((filled, body))
     }
 }

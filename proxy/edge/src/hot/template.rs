@@ -98,6 +98,19 @@ impl Template {
         out.put_slice(self.bytes.get(from..).unwrap_or_default());
     }
 
+    /// How many bytes fill the gaps.
+    pub(super) fn gaps(&self, values: &Values) -> u64 {
+        let digits = |number: u64| u64::from(number.checked_ilog10().unwrap_or(0)) + 1;
+        self.gaps
+            .iter()
+            .map(|(_, gap)| match gap {
+                Gap::Age => digits(values.age),
+                Gap::Ttl => digits(values.ttl.unsigned_abs()) + u64::from(values.ttl < 0),
+                Gap::RequestId => values.request_id.as_str().len() as u64,
+            })
+            .sum()
+    }
+
     /// How long it is without what fills the gaps.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
@@ -158,6 +171,7 @@ mod tests {
             template.fill(&values, &mut out);
             let expected = text(&values, &parts, order);
             prop_assert_eq!(&out[..], expected.as_bytes());
+            prop_assert_eq!(template.len() as u64 + template.gaps(&values), out.len() as u64);
         }
     }
 

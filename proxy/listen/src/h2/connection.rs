@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -316,15 +316,25 @@ impl<A: Application> Loop<A> {
                 return refuse(refusal, head_method, &mut respond);
             }
         };
-        self.open.count.fetch_add(1, Ordering::AcqRel);
-        let guard = OpenGuard(Arc::clone(&self.open));
-        let stream = Stream::new(
+        let hot = body
+            .is_end_stream()
+            .then(|| self.app.hot_stream(&request, &self.client))
+            .flatten();
+        let mut stream = Stream::new(
             body,
             respond,
             head_method,
             expects_continue,
             Arc::clone(&self.limits),
         );
+        if let Some(reply) = hot {
+            // A stream that is gone needs no answer.
+            if stream.put_whole(reply).is_ok() {
+                self.finish(stream);
+            }
+            return;
+        }
+        let guard = self.count();
         let session = Box::new(H2Session::new(
             stream,
             request,
@@ -333,6 +343,28 @@ impl<A: Application> Loop<A> {
         ));
         let app = Arc::clone(&self.app);
         tokio::spawn(async move { app.serve(session).await });
+    }
+
+    fn count(&self) -> OpenGuard {
+        self.open.count.fetch_add(1, Ordering::AcqRel);
+        OpenGuard(Arc::clone(&self.open))
+    }
+
+    /// Gives `h2` a whole response: at once where the client's windows have room, else in a task that waits for it.
+    fn finish(&self, mut stream: Stream) {
+        if stream
+            .poll_flush(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+        {
+            return;
+        }
+        let guard = self.count();
+        tokio::spawn(async move {
+            let _guard = guard;
+            if poll_fn(|cx| stream.poll_flush(cx)).await.is_err() {
+                stream.reset(Reason::INTERNAL_ERROR);
+            }
+        });
     }
 
     /// Ends the connection with ENHANCE_YOUR_CALM.

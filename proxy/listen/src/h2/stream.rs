@@ -12,6 +12,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use pingora_http::ResponseHeader;
 use tokio::time::Instant;
 
+use crate::application::HotReply;
 use crate::head::content_length;
 use crate::pace::Pace;
 use crate::settings::Limits;
@@ -224,6 +225,17 @@ impl Stream {
             }
             return Ok(false);
         }
+        self.put_final(status, headers, end)?;
+        Ok(true)
+    }
+
+    /// Sends a final head, whose fields are none of a hop.
+    fn put_final(
+        &mut self,
+        status: StatusCode,
+        mut headers: HeaderMap,
+        end: bool,
+    ) -> Result<(), StreamError> {
         if status == StatusCode::NO_CONTENT {
             headers.remove(header::CONTENT_LENGTH);
         }
@@ -252,7 +264,20 @@ impl Stream {
         self.left = length;
         self.send = Some(self.respond.send_response(response, end)?);
         self.ended = end;
-        Ok(true)
+        Ok(())
+    }
+
+    /// Queues a whole response.
+    pub(super) fn put_whole(&mut self, reply: HotReply) -> Result<(), StreamError> {
+        let HotReply {
+            status,
+            mut headers,
+            body,
+        } = reply;
+        remove_hop_by_hop(&mut headers);
+        self.put_final(status, headers, false)?;
+        self.put_body(body)?;
+        self.put_end(None)
     }
 
     /// Queues a piece of the body. What exceeds the announced length is dropped.
