@@ -57,6 +57,8 @@ impl Store {
     /// Blocks for as long as the disks take.
     pub fn close(&self) {
         if let Some(tier) = &self.inner.tier {
+            // First: the logs may belong to another process from then on.
+            self.inner.purges.leave();
             tier.close();
         }
     }

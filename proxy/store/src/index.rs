@@ -1,17 +1,19 @@
 //! The index: from keys to variants and to fills that have no header yet.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anypop_cache::key::CacheKey;
+use anypop_cache::key::{CacheKey, KeyHash};
 use foldhash::fast::RandomState;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use smallvec::SmallVec;
 
 use crate::fill::Fill;
 use crate::object::Object;
-use crate::s3fifo::Id;
+use crate::s3fifo::{Id, Resident};
 use crate::stats::ShardCounters;
 
 /// All shards. A key's shard is found by its hash.
@@ -34,7 +36,61 @@ pub(crate) struct Shard {
 struct Changes(AtomicU64);
 
 /// Keys are hashed by their 128 bits, again with a seed of this process.
-pub(crate) type Map = HashMap<CacheKey, Entry, RandomState>;
+pub(crate) type Map = HashMap<Key, Entry, RandomState>;
+
+/// A key that is also found by its hash alone, as the disk tier knows it.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct Key(CacheKey);
+
+impl From<&CacheKey> for Key {
+    fn from(key: &CacheKey) -> Self {
+        Self(key.clone())
+    }
+}
+
+impl Borrow<CacheKey> for Key {
+    fn borrow(&self) -> &CacheKey {
+        &self.0
+    }
+}
+
+/// Something with a key's hash. Nobody can construct two keys with one hash, so equal hashes are equal keys.
+trait Hashed {
+    fn key_hash(&self) -> KeyHash;
+}
+
+impl Hashed for Key {
+    fn key_hash(&self) -> KeyHash {
+        self.0.hash()
+    }
+}
+
+impl Hashed for KeyHash {
+    fn key_hash(&self) -> KeyHash {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn Hashed + 'a> for Key {
+    fn borrow(&self) -> &(dyn Hashed + 'a) {
+        self
+    }
+}
+
+impl Hash for dyn Hashed + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As the key itself does.
+        self.key_hash().hash(state);
+    }
+}
+
+impl PartialEq for dyn Hashed + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.key_hash() == other.key_hash()
+    }
+}
+
+impl Eq for dyn Hashed + '_ {}
 
 /// What is known under a key.
 #[derive(Default)]
@@ -68,8 +124,23 @@ impl Index {
     }
 
     pub(crate) fn shard(&self, key: &CacheKey) -> &Shard {
+        self.shard_of(key.hash())
+    }
+
+    /// Whether an object of this variant under a key of this hash was hit lately.
+    pub(crate) fn is_hot(&self, hash: u128, variant: u32) -> bool {
+        let hash = KeyHash(hash);
+        let map = self.shard_of(hash).read();
+        let entry = map.get(&hash as &dyn Hashed);
+        entry.is_some_and(|entry| {
+            let mut objects = entry.variants.iter().map(|known| &known.object);
+            objects.any(|object| object.heat() > 0 && object.variant() == variant)
+        })
+    }
+
+    fn shard_of(&self, hash: KeyHash) -> &Shard {
         // High bits: the map uses the others.
-        let index = (key.hash().0 >> 96) as usize % SHARDS;
+        let index = (hash.0 >> 96) as usize % SHARDS;
         #[expect(clippy::indexing_slicing, reason = "there are SHARDS shards")]
         &self.shards[index]
     }

@@ -110,9 +110,15 @@ impl Store {
             tier,
             window_bytes: Arc::default(),
         };
-        Self {
-            inner: Arc::new(inner),
+        let inner = Arc::new(inner);
+        if let Some(tier) = &inner.tier {
+            let memory = Arc::downgrade(&inner);
+            tier.ask_memory(Arc::new(move |hash, variant| {
+                let memory = memory.upgrade();
+                memory.is_some_and(|memory| memory.index.is_hot(hash, variant))
+            }));
         }
+        Self { inner }
     }
 
     /// The store's limits.
@@ -225,7 +231,7 @@ impl Store {
         }
         let fill = Arc::new(Fill::new(hint.cloned(), inner.purges.now()));
         if !pass {
-            map.entry(key.clone()).or_default().fills.push(fill.clone());
+            map.entry(key.into()).or_default().fills.push(fill.clone());
         }
         drop(map);
         Join::Begin(FillPermit::new(inner.clone(), key.clone(), fill, !pass))
@@ -381,7 +387,7 @@ impl Inner {
             dropped = victims;
             id
         });
-        let entry = map.entry(key.clone()).or_default();
+        let entry = map.entry(key.into()).or_default();
         if let Some(fill) = fill {
             entry.fills.retain(|other| !Arc::ptr_eq(other, fill));
         }
@@ -442,7 +448,7 @@ impl Inner {
                     {
                         victims = gone;
                         back = Some(id);
-                        map.entry(key.clone()).or_default().variants.push(Variant {
+                        map.entry(key.into()).or_default().variants.push(Variant {
                             id,
                             object: object.clone(),
                         });
@@ -565,7 +571,7 @@ impl Inner {
         let Ok((id, victims)) = admitted else {
             return Some(found);
         };
-        let entry = map.entry(object.key().clone()).or_default();
+        let entry = map.entry(object.key().into()).or_default();
         // Older than what has come since.
         entry.variants.insert(
             0,

@@ -36,7 +36,12 @@ pub(crate) struct Disk {
     pub(crate) writer: Mutex<Writer>,
     pub(crate) queue: Queue,
     failure: OnceLock<String>,
+    /// Says what memory has been asked for lately.
+    memory: OnceLock<Memory>,
 }
+
+/// Whether an object with this hash and variant is hot in memory.
+pub(crate) type Memory = Arc<dyn Fn(u128, u32) -> bool + Send + Sync>;
 
 /// What a disk counts.
 #[derive(Default)]
@@ -91,6 +96,7 @@ impl Disk {
             writer: Mutex::new(Writer::new()),
             queue: Queue::new(settings.queue),
             failure: OnceLock::new(),
+            memory: OnceLock::new(),
         })
     }
 
@@ -132,6 +138,18 @@ impl Disk {
                 }
             });
         }
+    }
+
+    /// Sets whom to ask what is hot in memory.
+    pub(crate) fn ask_memory(&self, memory: Memory) {
+        // Set once, when the disk is opened.
+        let _ = self.memory.set(memory);
+    }
+
+    /// Whether an object has been hit lately. What memory answers for it, the disk does not see.
+    pub(crate) fn is_hot(&self, hash: u128, record: &Record) -> bool {
+        let in_memory = |memory: &Memory| memory(hash, record.variant);
+        self.index.cool(hash, record) > 0 || self.memory.get().is_some_and(in_memory)
     }
 
     /// Adds an object to the index.

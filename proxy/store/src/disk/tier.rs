@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anypop_cache::key::CacheKey;
 use parking_lot::RwLock;
 
-use super::device::Disk;
+use super::device::{Disk, Memory};
 use super::format::Extent;
 use super::head::Head;
 use super::open::{Opened, open};
@@ -31,6 +31,7 @@ pub(crate) struct Tier {
     /// One object comes back from disk at a time for each of these, so that a crowd reads it once.
     turns: Box<[tokio::sync::Mutex<()>]>,
     quotas: RwLock<HashMap<String, u64>>,
+    memory: OnceLock<Memory>,
 }
 
 /// The place of a disk, whether it is there or not.
@@ -91,6 +92,9 @@ pub struct DiskStats {
 
 const TURNS: usize = 1024;
 
+/// Bytes of an object that is read where it is asked for, if it is in the page cache.
+const INLINE: u64 = 128 * 1024;
+
 impl Tier {
     /// Opens all disks. Those that cannot be opened are out of service. Gives the latest purge sequence they know too.
     pub(crate) fn open(
@@ -122,8 +126,18 @@ impl Tier {
             seen: Seen::new(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect(),
             quotas: RwLock::default(),
+            memory: OnceLock::new(),
         };
         (tier, latest)
+    }
+
+    /// Sets whom the disks ask what is hot in memory.
+    pub(crate) fn ask_memory(&self, memory: Memory) {
+        for disk in self.disks() {
+            disk.ask_memory(memory.clone());
+        }
+        // For those that come back.
+        let _ = self.memory.set(memory);
     }
 
     /// All disks in service.
@@ -402,7 +416,14 @@ impl Tier {
                 continue;
             }
             let most = self.settings.promote.min(store.limits.biggest());
-            let loaded = match load(&disk, &record, most, Mode::Cached) {
+            // An event loop copies and checks no more than this.
+            let small = record.bytes() <= INLINE || record.bytes() > most.saturating_add(INLINE);
+            let cached = if small {
+                load(&disk, &record, most, Mode::Cached)
+            } else {
+                Err(ReadError::WouldBlock)
+            };
+            let loaded = match cached {
                 Err(ReadError::WouldBlock) => {
                     let reader = disk.clone();
                     let job = move || load(&reader, &record, most, Mode::Blocking);
@@ -480,6 +501,9 @@ impl Tier {
         }
         match open(&slot.settings, slot.volume.clone(), true) {
             Ok(Opened { disk, .. }) => {
+                if let Some(memory) = self.memory.get() {
+                    disk.ask_memory(memory.clone());
+                }
                 *state = State::Up(disk.clone());
                 Ok(disk)
             }

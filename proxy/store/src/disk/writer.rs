@@ -409,8 +409,8 @@ impl Writer {
                         if record.oldest > oldest.id {
                             continue;
                         }
-                        let hot = disk.index.cool(entry.hash, &record) > 0;
-                        if !(spare && hot && self.write_again(disk, entry.hash, &record)) {
+                        let again = spare && disk.is_hot(entry.hash, &record);
+                        if !(again && self.write_again(disk, entry.hash, &record)) {
                             disk.forget(entry.hash, &record);
                             disk.counters.evicted.add();
                         }

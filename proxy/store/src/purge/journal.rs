@@ -132,6 +132,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Lets go of all disks. What comes now is not durable.
+    pub(super) fn leave(&mut self) {
+        self.members.clear();
+    }
+
     /// Writes a purge to all disks. `false`: there are disks, and none of them has it.
     pub(super) fn append(&mut self, seq: u64, request: &PurgeRequest, now: Timestamp) -> bool {
         if self.diskless {
@@ -204,7 +209,16 @@ impl Member {
         };
         let bytes = read_all(&*log)?;
         let (entries, end) = decode_log(&bytes);
-        if end < bytes.len() {
+        let rest = bytes.get(end..).unwrap_or_default();
+        if !rest.is_empty() {
+            // Each is durable before the next is written: only the last can be torn.
+            if (1..rest.len()).any(|at| rest.get(at..).is_some_and(|rest| unframe(rest).is_some()))
+            {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the log of purges is damaged",
+                ));
+            }
             // The last one was being written, and nobody was told that it was done.
             log.truncate(end as u64)?;
             log.sync()?;
@@ -261,6 +275,10 @@ fn unframe(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (sum, rest) = rest.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length);
+    // No entry is empty; a run of zeros is none.
+    if length == 0 {
+        return None;
+    }
     let (payload, rest) = rest.split_at_checked(length as usize)?;
     (sum_at(length, 0, payload).to_le_bytes() == *sum).then_some((payload, rest))
 }

@@ -221,6 +221,11 @@ impl Purges {
         journal.join(disk, self.now().0, &self.clocks.read())
     }
 
+    /// Writes to no disk any more.
+    pub(crate) fn leave(&self) {
+        self.journal.lock().leave();
+    }
+
     /// Applies a purge. When this returns, no lookup anywhere finds what it hits, nor after a restart.
     ///
     /// Waits for the disks, if there are any: one write and one `fdatasync` on each.

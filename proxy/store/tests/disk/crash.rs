@@ -271,7 +271,7 @@ fn nothing_wrong_comes_back_from_a_kill() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        for _ in 0..10 + dice.below(300) {
+        for _ in 0..10 + dice.below(150) {
             let line = lines.next().expect("the child ended by itself").unwrap();
             model.learn(&line);
         }

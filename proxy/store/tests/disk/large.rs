@@ -62,16 +62,12 @@ async fn readers_follow_a_large_fill_and_find_it_after_a_restart() {
     assert_eq!(reader.next().await.unwrap().unwrap(), &body[length - 5..]);
     assert_eq!(reader.next().await.unwrap(), None);
     reader.seek(0..length as u64 + 1);
-    let mut end = Ok(None);
-    loop {
+    let end = loop {
         match reader.next().await {
             Ok(Some(_)) => {}
-            other => {
-                std::mem::swap(&mut end, &mut { other });
-                break;
-            }
+            end => break end,
         }
-    }
+    };
     assert!(matches!(end, Err(BodyError::OutOfRange { .. })), "{end:?}");
 }
 

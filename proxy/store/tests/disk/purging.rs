@@ -217,6 +217,48 @@ async fn a_torn_last_purge_is_passed_over() {
     assert_eq!(open(folder.path()).purges().now().0, 3);
 }
 
+#[tokio::test]
+async fn a_damaged_log_is_not_taken_for_a_torn_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let key = key_of("shop", "h", "/a");
+    put_pattern(&store, &key, 100).await;
+    store.flush();
+    for name in ["other", "shop", "another"] {
+        store.purge_durably(&hard(site(name)), NOW).unwrap();
+    }
+    store.close();
+    let log = folder.path().join("purges.log");
+    let whole = std::fs::read(&log).unwrap();
+    // Any byte of the second purge, its length included.
+    let second = whole.len() / 3 + 2;
+    for at in second..second + 10 {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        std::fs::write(&log, bytes).unwrap();
+        let settings = disk(folder.path(), 64 * MIB);
+        let store = Store::open(limits(64 * MIB), always(), vec![settings]);
+        assert!(find(&store, &key).await.is_none(), "{at}");
+        assert_ne!(store.disks()[0].state, anypop_store::DiskState::Online);
+        store.close();
+        std::fs::write(&log, &whole).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_closed_store_touches_no_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    first.purge_durably(&hard(site("a")), NOW).unwrap();
+    first.close();
+    let second = open(folder.path());
+    second.purge_durably(&hard(site("b")), NOW).unwrap();
+    first.purge_durably(&hard(site("c")), NOW).unwrap_err();
+    second.purge_durably(&hard(site("d")), NOW).unwrap();
+    second.close();
+    assert_eq!(open(folder.path()).purges().now().0, 3);
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Put(u8),

@@ -127,6 +127,7 @@ async fn the_oldest_go_and_the_hot_stay() {
     store.close();
     let store = open_with(folder.path(), limits(256 * 1024), always(), size);
     assert_eq!(store.disk_use("shop"), usage);
+    assert!(get(&store, &key("/hot")).await.is_some());
 }
 
 #[tokio::test]
