@@ -47,14 +47,18 @@ const FLUSH: Duration = Duration::from_secs(3);
 /// When it cannot start: a socket is taken, a file is gone.
 pub async fn run(loaded: Loaded, dry_run: bool) -> Result<(), String> {
     let document = Arc::new(loaded.document);
-    let control = Control::bind(&document.control.socket)
-        .map_err(|error| format!("{}: {error}", document.control.socket.display()))?;
+    let control = optional(
+        dry_run,
+        Control::bind(&document.control.socket)
+            .map_err(|error| format!("{}: {error}", document.control.socket.display())),
+    )?;
     let metrics = match document.metrics.address {
-        Some(address) => Some(
+        Some(address) => optional(
+            dry_run,
             TcpListener::bind(address)
                 .await
-                .map_err(|error| format!("{address}: {error}"))?,
-        ),
+                .map_err(|error| format!("{address}: {error}")),
+        )?,
         None => None,
     };
     let addresses = Addresses::open(plan::places(&document, dry_run))
@@ -64,7 +68,9 @@ pub async fn run(loaded: Loaded, dry_run: bool) -> Result<(), String> {
     let changes = watch::Sender::new(0);
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(control.serve(commander.clone(), changes.subscribe()));
+    if let Some(control) = control {
+        tasks.spawn(control.serve(commander.clone(), changes.subscribe()));
+    }
     if let Some(listener) = metrics {
         tasks.spawn(serve_metrics(listener, commander, changes.subscribe()));
     }
@@ -113,6 +119,18 @@ pub async fn run(loaded: Loaded, dry_run: bool) -> Result<(), String> {
     tasks.shutdown().await;
     agent.end(&addresses).await;
     Ok(())
+}
+
+/// A dry run beside a running agent does without what that one holds.
+fn optional<T>(dry_run: bool, bound: Result<T, String>) -> Result<Option<T>, String> {
+    match bound {
+        Ok(bound) => Ok(Some(bound)),
+        Err(error) if dry_run => {
+            tracing::warn!(error, "the dry run does without");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn start_probes(

@@ -221,7 +221,7 @@ manage_address = true
 [drain]
 deadline = "100ms"
 quiesce = "100ms"
-lead = "300ms"
+lead = "3s"
 [hold_down]
 base = "0s"
 [control]
@@ -259,7 +259,8 @@ fn bird_route(lab: &Lab, prefix: &str) -> String {
     let socket = lab.path("bird.ctl");
     let command = format!("show route all for {prefix}");
     let arguments = ["birdc", "-s", socket.to_str().unwrap(), &command];
-    lab.run(&lab.router, &arguments)
+    // A route that is not there is an error to birdc.
+    lab.attempt(&lab.router, &arguments).unwrap_or_default()
 }
 
 fn report(what: &str, mut times: Vec<Duration>) -> Duration {
@@ -555,4 +556,42 @@ fn a_drain_shifts_before_it_withdraws_and_addresses_leave_last() {
     );
     inspect(&mut lab, capture, PLAIN_V6.pop);
     drop(proxy);
+}
+
+#[test]
+fn the_agent_restarts_without_a_flap_where_graceful_restart_is_on() {
+    let Some(mut lab) = lab(&SECURE_V4) else {
+        return;
+    };
+    let text = agent_toml(&lab, &SECURE_V4)
+        .replace("[proxy]", "on_exit = \"keep\"\n[proxy]")
+        .replace("asn = 64500", "asn = 64500\ngraceful_restart = \"30s\"");
+    lab.write("agent.toml", &text);
+    let monitor = Monitor::start(&mut lab);
+    let _proxy = Proxy::start(&lab.path("status.sock"));
+    let agent = start_agent(&mut lab);
+    monitor.wait(VIP, false);
+    lab.terminate(agent);
+    let seen = bird_route(&lab, &format!("{VIP}/32"));
+    assert!(seen.contains(VIP), "kept by the router: {seen}");
+    start_agent(&mut lab);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let peer = Command::new(env!("CARGO_BIN_EXE_anypop-bgp"))
+            .args(["status", "--json", "--socket"])
+            .arg(lab.path("bgp.sock"))
+            .output()
+            .unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&peer.stdout).unwrap_or_default();
+        if status["peers"][0]["announced"] == 2 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+    }
+    // The router has sorted out what is stale once it has answered after that.
+    let seen = bird_route(&lab, &format!("{VIP}/32"));
+    assert!(seen.contains(VIP), "{seen}");
+    for (_, line) in monitor.0.try_iter() {
+        assert!(!line.starts_with("Deleted"), "a flap: {line}");
+    }
 }
