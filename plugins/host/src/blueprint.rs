@@ -1,7 +1,7 @@
 //! A module, linked and ready to be instantiated, and what it exports.
 
 use wasmtime::{
-    Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, Store, TypedFunc,
+    Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, Store, TypedFunc, ValType,
     WasmParams, WasmResults,
 };
 
@@ -11,6 +11,9 @@ use crate::{calls, state::State};
 pub(crate) struct Blueprint {
     pre: InstancePre<State>,
 }
+
+/// Context, call, and how many fields, bytes and trailers came.
+type CallEnd = (u32, u32, u32, u32, u32);
 
 /// The callbacks of a guest; those it lacks are skipped.
 #[derive(Clone)]
@@ -35,7 +38,7 @@ pub(crate) struct Exports {
     pub(crate) done: Option<TypedFunc<u32, u32>>,
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
-    pub(crate) call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    pub(crate) call_response: Option<TypedFunc<CallEnd, ()>>,
     pub(crate) foreign: Option<TypedFunc<(u32, u32, u32), ()>>,
 }
 
@@ -94,6 +97,7 @@ impl Blueprint {
         if !has("proxy_on_memory_allocate") && !has("malloc") {
             return Err(ModuleError::Export("proxy_on_memory_allocate (or malloc)"));
         }
+        check_types(module)?;
         let imports = module
             .imports()
             .map(|import| format!("{}.{}", import.module(), import.name()))
@@ -164,6 +168,50 @@ impl Exports {
             foreign: get(instance, store_, "proxy_on_foreign_function")?,
         })
     }
+}
+
+/// The callbacks' types: parameters, all of them i32, and whether there is an i32 result.
+const TYPES: [(&str, usize, bool); 20] = [
+    ("proxy_on_memory_allocate", 1, true),
+    ("malloc", 1, true),
+    ("_initialize", 0, false),
+    ("_start", 0, false),
+    ("proxy_on_context_create", 2, false),
+    ("proxy_on_vm_start", 2, true),
+    ("proxy_on_configure", 2, true),
+    ("proxy_on_tick", 1, false),
+    ("proxy_on_queue_ready", 2, false),
+    ("proxy_on_request_headers", 3, true),
+    ("proxy_on_request_body", 3, true),
+    ("proxy_on_request_trailers", 2, true),
+    ("proxy_on_response_headers", 3, true),
+    ("proxy_on_response_body", 3, true),
+    ("proxy_on_response_trailers", 2, true),
+    ("proxy_on_done", 1, true),
+    ("proxy_on_log", 1, false),
+    ("proxy_on_delete", 1, false),
+    ("proxy_on_http_call_response", 5, false),
+    ("proxy_on_foreign_function", 3, false),
+];
+
+fn check_types(module: &Module) -> Result<(), ModuleError> {
+    for (name, parameters, result) in TYPES {
+        let Some(export) = module.get_export(name) else {
+            continue;
+        };
+        let good = export.func().is_some_and(|kind| {
+            kind.params().len() == parameters
+                && kind.results().len() == usize::from(result)
+                && kind
+                    .params()
+                    .chain(kind.results())
+                    .all(|value| matches!(value, ValType::I32))
+        });
+        if !good {
+            return Err(ModuleError::Type(name.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 fn abi(exports: &[String]) -> Result<String, ModuleError> {

@@ -150,7 +150,6 @@ pub(crate) struct Exchange {
     pub(crate) undo: Option<Undo>,
     pub(crate) waker: Option<Waker>,
     pub(crate) woken: bool,
-    pub(crate) refused: u64,
 }
 
 pub(crate) type SharedExchange = Arc<Mutex<Exchange>>;
@@ -169,7 +168,6 @@ impl Exchange {
             undo: None,
             waker: None,
             woken: false,
-            refused: 0,
         }
     }
 

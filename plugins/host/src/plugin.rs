@@ -252,6 +252,8 @@ pub(crate) struct Sees {
     pub(crate) heads: [bool; 2],
     pub(crate) bodies: [bool; 2],
     pub(crate) trailers: [bool; 2],
+    /// Some callback for a stream's beginning or end.
+    pub(crate) ends: bool,
 }
 
 impl Sees {
@@ -263,10 +265,17 @@ impl Sees {
                     .any(|name| *name == format!("proxy_on_{way}_{part}"))
             })
         };
+        let ends = ["context_create", "done", "log", "delete"];
+        let ends = ends.iter().any(|part| {
+            exports
+                .iter()
+                .any(|name| *name == format!("proxy_on_{part}"))
+        });
         Self {
             heads: both("headers"),
             bodies: both("body"),
             trailers: both("trailers"),
+            ends,
         }
     }
 }

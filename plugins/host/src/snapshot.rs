@@ -228,16 +228,14 @@ fn rewrite(
             Payload::GlobalSection(globals) => {
                 let mut body = Vec::new();
                 write_u32(&mut body, globals.count());
-                let mut index = exposed.imported_globals;
-                for item in globals.clone().into_iter_with_offsets() {
-                    let (_, global) = item?;
+                for (index, global) in (exposed.imported_globals..).zip(globals.clone()) {
+                    let global = global?;
                     write_global(
                         &mut body,
                         wasm,
                         &global,
                         values.iter().find(|(at, _)| *at == index).map(|(_, v)| v),
                     )?;
-                    index += 1;
                 }
                 section(&mut out, SECTION_GLOBAL, &body);
             }

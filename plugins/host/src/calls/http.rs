@@ -204,12 +204,12 @@ fn respond(
     };
     let (exchange, _) = state.stream().ok_or(Status::BadArgument)?;
     let mut exchange = exchange.lock();
-    exchange.refused += refused;
     // The first answer stands, as in Envoy.
     exchange.local.get_or_insert(response);
     exchange.wake();
     drop(exchange);
     if refused > 0 {
+        state.core.count_refused(refused);
         state.log_line(
             LogLevel::Warn,
             format!("{refused} fields of a local response were refused").as_bytes(),

@@ -150,8 +150,8 @@ fn writing(
         },
         None => "the message is not in the plugins' hands now".to_owned(),
     };
-    exchange.refused += 1;
     drop(guard);
+    state.core.count_refused(1);
     state.log_line(
         LogLevel::Warn,
         format!("a write to {map:?} was refused: {refusal}").as_bytes(),
@@ -181,15 +181,13 @@ fn set_pairs(env: &mut Env<'_>, map: u32, data: u32, size: u32) -> Done {
     let map = map_type(map)?;
     let (memory, state) = split(env)?;
     let pairs = map::parse(slice(memory, data, size)?).map_err(|_| Status::BadArgument)?;
-    let mut refused = 0;
+    let mut refused = 0_u64;
     writing(state, map, |fields, place| {
-        refused = guard::replace_all(fields, place, &pairs);
+        refused = u64::try_from(guard::replace_all(fields, place, &pairs)).unwrap_or(u64::MAX);
         Ok(())
     })?;
     if refused > 0 {
-        if let Some((exchange, _)) = state.stream() {
-            exchange.lock().refused += u64::try_from(refused).unwrap_or(u64::MAX);
-        }
+        state.core.count_refused(refused);
         state.log_line(
             LogLevel::Warn,
             format!("{refused} fields written to {map:?} were refused").as_bytes(),

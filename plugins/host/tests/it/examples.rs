@@ -15,7 +15,10 @@ fn example(name: &str) -> Option<Vec<u8>> {
     match std::fs::read(&path) {
         Ok(wasm) => Some(wasm),
         Err(_) => {
-            tracing::warn!("skipped: {} is not built", path.display());
+            eprintln!(
+                "skipped: {} is not built; plugins/examples/build builds it",
+                path.display()
+            );
             None
         }
     }

@@ -181,7 +181,7 @@ fn the_breaker_turns_a_plugin_off_and_says_so() {
     };
     let pop = Pop::with(|options| (options.breaker, options.workers) = (breaker, 2));
     let plugin = pop.attach(&fragile(), |spec| spec.fail_policy = FailPolicy::Open);
-    let chain = Chain::new(&[plugin.clone()], Phase::Client);
+    let chain = Chain::new(std::slice::from_ref(&plugin), Phase::Client);
     for _ in 0..3 {
         chain
             .stream(0, StreamInfo::default())

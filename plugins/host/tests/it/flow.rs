@@ -348,6 +348,17 @@ fn contexts_end_with_done_log_and_delete() {
 }
 
 #[test]
+fn a_guest_that_only_logs_is_told_of_streams_too() {
+    let mut guest = Guest::new();
+    let log = say(&mut guest, "log");
+    let pop = Pop::new();
+    let (flow, stream, _) = pop.get(&guest.on("log", &log));
+    assert_eq!(flow, Flow::Continue);
+    drop(stream);
+    assert_eq!(pop.lines(), ["log"]);
+}
+
+#[test]
 fn a_guest_may_delay_its_end() {
     let mut guest = Guest::new();
     let (log, delete) = (say(&mut guest, "log"), say(&mut guest, "delete"));

@@ -12,7 +12,8 @@ use crate::support::*;
 #[test]
 fn names_and_values() {
     use Place::*;
-    let cases: &[(Place, &str, &str, Result<(&str, &str), Refused>)] = &[
+    type Expected = Result<(&'static str, &'static str), Refused>;
+    let cases: &[(Place, &str, &str, Expected)] = &[
         (Request, "X-A", "v", Ok(("x-a", "v"))),
         (Request, "x-a", " \tv w\t ", Ok(("x-a", "v w"))),
         (Request, "x-a", "", Ok(("x-a", ""))),

@@ -10,6 +10,7 @@ use crate::support::*;
 #[test]
 fn prebuilt_plugins_start_and_see_a_request() {
     let Some(folder) = std::env::var_os("HIGRESS_PLUGINS").map(PathBuf::from) else {
+        eprintln!("skipped: HIGRESS_PLUGINS names no folder of modules");
         return;
     };
     let mut modules = Vec::new();
@@ -65,9 +66,6 @@ fn prebuilt_plugins_start_and_see_a_request() {
             lines.last()
         ));
     }
-    let folder = std::env::var_os("HIGRESS_REPORT").map(PathBuf::from);
-    if let Some(path) = folder {
-        std::fs::write(path, &report).unwrap();
-    }
+    eprintln!("{report}");
     assert!(started > 0, "none of {} started:\n{report}", modules.len());
 }
