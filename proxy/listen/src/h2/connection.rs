@@ -16,7 +16,7 @@ use pingora_core::protocols::Digest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::meter::{Metered, Reading};
+use super::meter::{Gather, Metered, Reading};
 use super::request::{Checked, check};
 use super::session::H2Session;
 use super::stream::Stream;
@@ -53,7 +53,8 @@ pub(crate) async fn serve<A: Application>(
 ) {
     let digest = digest(&client, &stream);
     unread(&mut stream, ahead);
-    let (stream, reading) = Metered::new(stream, limits.h2_resets);
+    let gather = Gather::default();
+    let (stream, reading) = Metered::new(stream, limits.h2_resets, gather.clone());
     let resets = usize::try_from(limits.h2_resets).unwrap_or(usize::MAX);
     let mut builder = h2::server::Builder::new();
     builder
@@ -77,6 +78,7 @@ pub(crate) async fn serve<A: Application>(
         digest,
         limits,
         reading,
+        gather,
         open: Arc::new(Open::default()),
         leaving: Box::pin(mode.clone().until_leaving()),
         new_while_leaving: mode.leaving(),
@@ -127,6 +129,7 @@ struct Loop<A> {
     digest: Arc<Digest>,
     limits: Arc<Limits>,
     reading: Arc<Mutex<Reading>>,
+    gather: Gather,
     open: Arc<Open>,
     leaving: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// The connection came when the node was leaving already: it is served one request.
@@ -188,6 +191,8 @@ impl<A: Application> Loop<A> {
                     }
                     return Poll::Ready(Step::End);
                 }
+                // No further request: what was answered at once goes out now.
+                Poll::Pending if self.gather.end() => continue,
                 Poll::Pending => {}
             }
             let (abuse, last_read, partial_since) = {
@@ -330,6 +335,7 @@ impl<A: Application> Loop<A> {
         if let Some(reply) = hot {
             // A stream that is gone needs no answer.
             if stream.put_whole(reply).is_ok() {
+                self.gather.begin();
                 self.finish(stream);
             }
             return;
@@ -373,6 +379,7 @@ impl<A: Application> Loop<A> {
             client: &self.client,
             reason,
         });
+        self.gather.end();
         self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         // It is told once; what it still sends is not read for long.
         let _ = timeout(GOODBYE, poll_fn(|cx| self.connection.poll_closed(cx))).await;

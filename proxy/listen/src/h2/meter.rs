@@ -3,13 +3,18 @@
 //! Some frames cost a server more than they cost their sender: streams that are reset as soon as they are opened (CVE-2023-44487),
 //! field blocks in many small frames (CVE-2024-27316), pings and settings that want an answer. The meter reads frame heads off the
 //! stream (RFC 9113 §4.1), counts, and says when a client does too much of one thing. It changes nothing.
+//!
+//! On the way out it gathers: `h2` writes what there is before it hands out the next request, so that ten answers given at once would
+//! go out in ten writes, ten TLS records and ten packets.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -22,6 +27,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 const CONTINUATIONS: u32 = 32;
 /// Frames that want an answer or none at all, in a window. Browsers send a handful.
 const CONTROL: u32 = 256;
+/// Bytes that gather before they are written after all: a TLS record's worth.
+const GATHERED: usize = 16 * 1024;
 const PREFACE: usize = 24;
 const FRAME_HEAD: usize = 9;
 
@@ -42,10 +49,36 @@ pub(super) struct Metered {
     stream: ClientStream,
     meter: Meter,
     reading: Arc<Mutex<Reading>>,
+    gather: Gather,
+    gathered: BytesMut,
+}
+
+/// Whether answers gather; the connection's loop says so, and has them written when there is no further request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gather(Arc<AtomicBool>);
+
+impl Gather {
+    /// From now on they gather.
+    pub(super) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// They go out with the next flush. Says whether any may have gathered.
+    pub(super) fn end(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
+    fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Metered {
-    pub(super) fn new(stream: ClientStream, resets: u32) -> (Self, Arc<Mutex<Reading>>) {
+    pub(super) fn new(
+        stream: ClientStream,
+        resets: u32,
+        gather: Gather,
+    ) -> (Self, Arc<Mutex<Reading>>) {
         let now = Instant::now();
         let reading = Arc::new(Mutex::new(Reading {
             abuse: None,
@@ -57,9 +90,32 @@ impl Metered {
                 stream,
                 meter: Meter::new(resets, now),
                 reading: Arc::clone(&reading),
+                gather,
+                gathered: BytesMut::new(),
             },
             reading,
         )
+    }
+
+    /// Whether `more` bytes are to be gathered.
+    fn takes(&self, more: usize) -> bool {
+        self.gather.is_on() && self.gathered.len().saturating_add(more) <= GATHERED
+    }
+
+    /// Writes what has gathered.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gathered.advance(n);
+            if self.gathered.is_empty() {
+                // An idle connection holds no buffer.
+                self.gathered = BytesMut::new();
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -91,7 +147,13 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        if this.takes(buf.len()) {
+            this.gathered.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        ready!(this.poll_gathered(cx))?;
+        Pin::new(&mut this.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -99,7 +161,16 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        if this.takes(len) {
+            for buf in bufs {
+                this.gathered.extend_from_slice(buf);
+            }
+            return Poll::Ready(Ok(len));
+        }
+        ready!(this.poll_gathered(cx))?;
+        Pin::new(&mut this.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -107,11 +178,18 @@ impl AsyncWrite for Metered {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        if this.gather.is_on() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(this.poll_gathered(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        ready!(this.poll_gathered(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
 
