@@ -339,9 +339,7 @@ impl Plugin {
             return Err(Fault::Off);
         }
         if self.isolation == Isolation::Request {
-            if let Verdict::Wait(_) = verdict {
-                return Err(Fault::Waiting);
-            }
+            // A crash here took nothing from anybody else, so nobody waits for it; the breaker still counts.
             return self.build(self.snapshot.is_some());
         }
         let mut slot = self.slot(worker).lock();

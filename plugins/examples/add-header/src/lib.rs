@@ -46,7 +46,9 @@ impl RootContext for Root {
                 true
             }
             Err(error) => {
-                log::error(&format!("the configuration is not what add-header takes: {error}"));
+                log::error(&format!(
+                    "the configuration is not what add-header takes: {error}"
+                ));
                 false
             }
         }
@@ -57,7 +59,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream { config: self.config.clone() }))
+        Some(Box::new(Stream {
+            config: self.config.clone(),
+        }))
     }
 }
 

@@ -62,15 +62,24 @@ impl Context for Root {}
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
         let bytes = self.get_plugin_configuration().unwrap_or_default();
-        let config: Result<Config, String> = serde_json::from_slice(&bytes).map_err(|error| error.to_string());
+        let config: Result<Config, String> =
+            serde_json::from_slice(&bytes).map_err(|error| error.to_string());
         match config {
-            Ok(config) if config.rules.iter().all(|rule| matches!(rule.status, 301 | 302 | 303 | 307 | 308)) => {
+            Ok(config)
+                if config
+                    .rules
+                    .iter()
+                    .all(|rule| matches!(rule.status, 301 | 302 | 303 | 307 | 308)) =>
+            {
                 self.config = Rc::new(config);
                 true
             }
             other => {
-                let reason = other.err().unwrap_or_else(|| "status must be 301, 302, 303, 307 or 308".to_owned());
-                let _ = proxy_wasm::hostcalls::log(LogLevel::Error, &format!("redirects: {reason}"));
+                let reason = other
+                    .err()
+                    .unwrap_or_else(|| "status must be 301, 302, 303, 307 or 308".to_owned());
+                let _ =
+                    proxy_wasm::hostcalls::log(LogLevel::Error, &format!("redirects: {reason}"));
                 false
             }
         }
@@ -81,7 +90,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream { config: self.config.clone() }))
+        Some(Box::new(Stream {
+            config: self.config.clone(),
+        }))
     }
 }
 

@@ -1,7 +1,10 @@
 //! Lets in only URLs that carry `expires` (seconds since 1970) and `token`, the HMAC-SHA256 in hex of path, NUL and
 //! `expires` under a secret. Both are taken off before the cache sees the URL, so that all tokens share one object.
 
-use std::{rc::Rc, time::{Duration, UNIX_EPOCH}};
+use std::{
+    rc::Rc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use hmac::{Hmac, Mac};
 use proxy_wasm::{
@@ -42,11 +45,15 @@ impl RootContext for Root {
                 true
             }
             Ok(_) => {
-                let _ = proxy_wasm::hostcalls::log(LogLevel::Error, "signed-url: the secret needs 16 bytes or more");
+                let _ = proxy_wasm::hostcalls::log(
+                    LogLevel::Error,
+                    "signed-url: the secret needs 16 bytes or more",
+                );
                 false
             }
             Err(error) => {
-                let _ = proxy_wasm::hostcalls::log(LogLevel::Error, &format!("signed-url: {error}"));
+                let _ =
+                    proxy_wasm::hostcalls::log(LogLevel::Error, &format!("signed-url: {error}"));
                 false
             }
         }
@@ -57,7 +64,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream { config: self.config.clone() }))
+        Some(Box::new(Stream {
+            config: self.config.clone(),
+        }))
     }
 }
 
@@ -74,15 +83,27 @@ impl HttpContext for Stream {
         if !path.starts_with(&self.config.prefix) {
             return Action::Continue;
         }
-        let now = self.get_current_time().duration_since(UNIX_EPOCH).unwrap_or(Duration::MAX).as_secs();
+        let now = self
+            .get_current_time()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::MAX)
+            .as_secs();
         match check(&self.config.secret, path, query, now) {
             Ok(rest) => {
-                let clean = if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") };
+                let clean = if rest.is_empty() {
+                    path.to_owned()
+                } else {
+                    format!("{path}?{rest}")
+                };
                 self.set_http_request_header(":path", Some(&clean));
                 Action::Continue
             }
             Err(reason) => {
-                self.send_http_response(403, vec![("cache-control", "no-store")], Some(reason.as_bytes()));
+                self.send_http_response(
+                    403,
+                    vec![("cache-control", "no-store")],
+                    Some(reason.as_bytes()),
+                );
                 Action::Pause
             }
         }
@@ -106,18 +127,29 @@ fn check(secret: &str, path: &str, query: &str, now: u64) -> Result<String, &'st
     mac.update(&[0]);
     mac.update(expires.as_bytes());
     // In constant time.
-    mac.verify_slice(&token).map_err(|_| "the token is wrong\n")?;
-    if expires.parse::<u64>().map_err(|_| "expires is no number\n")? < now {
+    mac.verify_slice(&token)
+        .map_err(|_| "the token is wrong\n")?;
+    if expires
+        .parse::<u64>()
+        .map_err(|_| "expires is no number\n")?
+        < now
+    {
         return Err("the token has expired\n");
     }
     Ok(rest.join("&"))
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect();
     let digits = digits?;
-    digits.chunks(2).map(|pair| match pair {
-        [high, low] => Some(high << 4 | low),
-        _ => None,
-    }).collect()
+    digits
+        .chunks(2)
+        .map(|pair| match pair {
+            [high, low] => Some(high << 4 | low),
+            _ => None,
+        })
+        .collect()
 }

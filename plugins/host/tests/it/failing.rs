@@ -150,6 +150,18 @@ fn reload_builds_the_next_request_an_instance_at_once() {
 }
 
 #[test]
+fn with_an_instance_per_request_a_crash_costs_that_request_only() {
+    let pop = Pop::with(|options| options.breaker = patient());
+    let plugin = pop.attach(&fragile(), |spec| spec.isolation = Isolation::Request);
+    let run = |head: Fields| pop.stream(&[&plugin]).head(Direction::Request, head, true);
+    for _ in 0..3 {
+        assert!(matches!(run(killer()), Flow::Respond(_)));
+        assert_eq!(run(request()), Flow::Continue);
+    }
+    assert_eq!(plugin.status(Instant::now()).crashes, 3);
+}
+
+#[test]
 fn crashed_plugins_come_back_after_their_wait() {
     let breaker = BreakerPolicy {
         base: Duration::from_millis(1),

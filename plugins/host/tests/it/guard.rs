@@ -117,6 +117,24 @@ fn content_length_goes_but_other_framing_stays() {
 }
 
 #[test]
+fn replacing_takes_the_place_of_all_values() {
+    let mut fields = response();
+    assert_eq!(
+        guard::replace(&mut fields, Place::Response, b"Set-Cookie", b"c=3"),
+        Ok(())
+    );
+    assert_eq!(
+        fields.to_headers(),
+        headers(&[("content-type", "text/plain"), ("set-cookie", "c=3")])
+    );
+    assert_eq!(
+        guard::add(&mut fields, Place::Response, b"set-cookie", b"d=4"),
+        Ok(())
+    );
+    assert_eq!(fields.to_headers().get_all("set-cookie").iter().count(), 2);
+}
+
+#[test]
 fn writing_back_a_whole_head_changes_nothing() {
     let mut fields = post(3);
     let pairs: Vec<_> = fields

@@ -26,3 +26,4 @@ mod misc;
 mod sharing;
 mod starting;
 mod support;
+mod threads;
