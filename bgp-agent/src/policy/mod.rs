@@ -386,8 +386,9 @@ impl Policy {
         vip.held = vip.held && holds;
         match (announced, wanted) {
             (Some(_), None) => {
-                // What dies while it is being drained does what it was told to.
-                if failure && !draining {
+                // What dies while it is being drained, or says that it has ended its work, does what it
+                // was told to.
+                if failure && !draining && vip.proxy_state != ProxyState::Drained {
                     vip.failed(now, &hold);
                 }
                 vip.announced = None;

@@ -239,6 +239,21 @@ fn hold_down_grows_and_is_forgotten() {
 }
 
 #[test]
+fn a_proxy_that_ends_its_work_is_no_failure() {
+    let mut policy = announced();
+    for n in 0..3 {
+        let now = ms(2000 + n * 100);
+        assert!(withdrawn(&policy.handle(now, line(ProxyState::Drained, 0))));
+        policy.handle(now, Event::Gone("it has ended".into()));
+        let out = policy.handle(now + ms(1), line(ProxyState::Ready, 0));
+        assert!(
+            matches!(out.as_slice(), [Action::Announce { .. }]),
+            "{out:?}"
+        );
+    }
+}
+
+#[test]
 fn a_shared_failure_degrades_and_a_local_one_withdraws() {
     for (scope, withdraws) in [(Scope::Shared, false), (Scope::Local, true)] {
         let mut policy = Policy::new(settings(1, &[scope]));

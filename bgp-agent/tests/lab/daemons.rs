@@ -60,25 +60,29 @@ connect_retry = "200ms""#;
 
 /// Asks the router until it says everything; then kills the proxy and asks until the VIP is gone.
 fn stands_and_falls(lab: &Lab, proxy: Proxy, questions: &[&[&str]], wanted: &[&str]) {
-    let ask = || -> String {
-        let answers = questions.iter().map(|question| {
-            let answer = lab.attempt(&lab.router, question).unwrap_or_default();
-            answer.replace([' ', '\n'], "")
-        });
-        answers.collect()
+    let ask = || -> Result<String, String> {
+        let mut answers = String::new();
+        for question in questions {
+            let answer = lab.attempt(&lab.router, question)?;
+            answers.push_str(&answer.replace([' ', '\n'], ""));
+        }
+        Ok(answers)
     };
     let deadline = Instant::now() + PATIENCE;
     loop {
+        // The daemon may not listen yet.
         let seen = ask();
-        let Some(missing) = wanted.iter().find(|wanted| !seen.contains(**wanted)) else {
+        let text = seen.clone().unwrap_or_default();
+        let Some(missing) = wanted.iter().find(|wanted| !text.contains(**wanted)) else {
             break;
         };
-        assert!(Instant::now() < deadline, "{missing} in {seen}");
+        assert!(Instant::now() < deadline, "{missing} in {seen:?}");
     }
     proxy.kill();
     let deadline = Instant::now() + PATIENCE;
-    while ask().contains(wanted[0]) {
-        assert!(Instant::now() < deadline, "not withdrawn: {}", ask());
+    // An answer that fails says nothing.
+    while !ask().is_ok_and(|seen| !seen.contains(wanted[0])) {
+        assert!(Instant::now() < deadline, "not withdrawn: {:?}", ask());
     }
 }
 
