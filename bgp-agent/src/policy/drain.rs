@@ -118,7 +118,8 @@ impl Drain {
 
     fn next(&self, now: Moment, dead: bool) -> Option<(Step, String)> {
         if self.wanted.is_empty() {
-            return (self.step != Step::None).then(|| (Step::None, "undrained".to_owned()));
+            return (self.step != Step::None)
+                .then(|| (Step::None, "nobody wants it any more".to_owned()));
         }
         let over = self.deadline().is_some_and(|deadline| now >= deadline);
         match self.step {

@@ -71,6 +71,8 @@ pub struct Policy {
     guard: Guard,
     leaving: Option<String>,
     told_to_exit: bool,
+    /// A drain was under way when the last event came.
+    was_draining: bool,
 }
 
 impl Policy {
@@ -98,6 +100,7 @@ impl Policy {
             guard: Guard::new(settings.guard),
             leaving: None,
             told_to_exit: false,
+            was_draining: false,
             settings,
         }
     }
@@ -105,6 +108,7 @@ impl Policy {
     /// Takes an event in. `now` never goes back.
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
+        self.was_draining = self.drain.step() != Step::None;
         match event {
             Event::Tick => {}
             Event::Line(line) => self.line(now, line),
@@ -356,6 +360,8 @@ impl Policy {
         let held_down = vip.held_down(now);
         let shifting = self.drain.step() == Step::Shifting;
         let draining = self.drain.step() != Step::None;
+        // The proxy's own drain ends with the proxy.
+        let ending = draining || self.was_draining;
         let hold = self.settings.hold_down;
         let may_doubt = match &verdict {
             Verdict::Doubt(_) if announced.is_some() => self.guard.take(now),
@@ -388,7 +394,7 @@ impl Policy {
             (Some(_), None) => {
                 // What dies while it is being drained, or says that it has ended its work, does what it
                 // was told to.
-                if failure && !draining && vip.proxy_state != ProxyState::Drained {
+                if failure && !ending && vip.proxy_state != ProxyState::Drained {
                     vip.failed(now, &hold);
                 }
                 vip.announced = None;
