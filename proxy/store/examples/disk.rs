@@ -148,10 +148,10 @@ async fn main() {
     );
 
     let begun = Instant::now();
-    let (mut number, mut found) = (1, 0);
+    let mut found = 0;
     let reads = objects.min(200_000);
-    for _ in 0..reads {
-        number = (number * 1_103_515_245 + 12_345) % objects;
+    for read in 0..reads {
+        let number = read.wrapping_mul(2_654_435_761) % objects;
         let lookup = store.find(&key(&format!("/{number}")), |_| true).await;
         found += usize::from(matches!(lookup, Lookup::Found(_)));
     }

@@ -13,7 +13,8 @@
 //! - `writer`, behind a bounded `queue`: the one thread of a disk that writes; eviction.
 //! - `recall`: reading objects back, by way of the page cache or the disk's `pool` of threads.
 //! - `open`, `device`: a disk as a whole.
-//! - `tier`: all disks, and what goes to them.
+//! - `tier`: all disks, each in its `slot`, and what goes to them; `seen` says what is asked for again, `spool` is the way
+//!   of what memory cannot keep.
 //! - `inspect`: listing and verifying.
 
 mod codec;
@@ -26,17 +27,20 @@ mod open;
 mod pool;
 mod queue;
 pub(crate) mod recall;
+mod seen;
 mod segment;
 mod sites;
+mod slot;
 pub(crate) mod spool;
 pub(crate) mod tier;
 pub mod volume;
 mod writer;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use self::inspect::{Listed, Progress, Verified, check_segment_bytes};
-pub use self::tier::{DiskState, DiskStats};
+pub use self::slot::{DiskState, DiskStats};
 
 /// One disk for the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct DiskSettings {
     pub readers: usize,
     /// Bytes that may wait in memory to be written.
     pub queue: u64,
+    /// How long another process may still have the disk when it is opened: the one that this one succeeds.
+    pub claim_timeout: Duration,
 }
 
 impl DiskSettings {
@@ -62,6 +68,7 @@ impl DiskSettings {
             segment: None,
             readers: 16,
             queue: 64 * 1024 * 1024,
+            claim_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::DiskSettings;
 use super::device::{Disk, FAILED};
@@ -19,18 +20,38 @@ pub(crate) struct Opened {
     pub(crate) latest: u64,
 }
 
+/// How often a volume that another process has is asked for.
+const CLAIM_AGAIN: Duration = Duration::from_millis(20);
+
 /// Opens a disk. What it holds is thrown away if `wipe`, or if it was marked as failed.
 pub(crate) fn open(
     settings: &DiskSettings,
     volume: Arc<dyn Volume>,
     wipe: bool,
 ) -> io::Result<Opened> {
-    volume.claim()?;
+    claim(settings, &*volume)?;
     let opened = load(settings, volume.clone(), wipe);
     if opened.is_err() {
         volume.release();
     }
     opened
+}
+
+/// Takes the volume, waiting for the process that has it. Blocks: this is where a process begins.
+fn claim(settings: &DiskSettings, volume: &dyn Volume) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match volume.claim() {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock
+                    && begun.elapsed() < settings.claim_timeout =>
+            {
+                // The kernel has no lock with a deadline.
+                std::thread::park_timeout(CLAIM_AGAIN);
+            }
+            claimed => return claimed,
+        }
+    }
 }
 
 fn load(settings: &DiskSettings, volume: Arc<dyn Volume>, wipe: bool) -> io::Result<Opened> {

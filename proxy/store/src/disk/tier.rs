@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anypop_cache::key::CacheKey;
@@ -14,7 +13,9 @@ use super::format::Extent;
 use super::head::Head;
 use super::open::{Opened, open};
 use super::recall::{DiskBody, Loaded, load};
+use super::seen::Seen;
 use super::segment::{Mode, ReadError};
+use super::slot::{DiskStats, Slot, State, out_of_service};
 use super::volume::Volume;
 use super::writer::Identity;
 use super::{Admission, DiskSettings, TierSettings};
@@ -32,62 +33,6 @@ pub(crate) struct Tier {
     turns: Box<[tokio::sync::Mutex<()>]>,
     quotas: RwLock<HashMap<String, u64>>,
     memory: OnceLock<Memory>,
-}
-
-/// The place of a disk, whether it is there or not.
-struct Slot {
-    settings: DiskSettings,
-    volume: Arc<dyn Volume>,
-    /// Tells disks apart when keys are shared out; the same in every process.
-    name: u64,
-    state: RwLock<State>,
-}
-
-enum State {
-    Up(Arc<Disk>),
-    Down(String),
-}
-
-/// Whether a disk is in service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DiskState {
-    /// It is.
-    Online,
-    /// It isn't, and why.
-    Offline(String),
-}
-
-/// A snapshot of one disk. Counters count since the disk was opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskStats {
-    /// Its folder.
-    pub path: String,
-    /// Whether it is in service.
-    pub state: DiskState,
-    /// Bytes it may take.
-    pub size: u64,
-    /// Bytes it takes, segments that only readers hold included.
-    pub used: u64,
-    /// Objects it has.
-    pub objects: u64,
-    /// Bytes of memory that its index takes.
-    pub index_bytes: u64,
-    /// Segments it has.
-    pub segments: u64,
-    /// Objects read.
-    pub hits: u64,
-    /// Objects written, new metadata included.
-    pub written: u64,
-    /// Objects that were not written: the queue was full, the site's quota used up, or they were too big.
-    pub refused: u64,
-    /// Objects that were written again because they were hot when their segment went.
-    pub reinserted: u64,
-    /// Objects that went with their segment.
-    pub evicted: u64,
-    /// Objects whose bytes were not those written.
-    pub damaged: u64,
-    /// Errors of the disk itself.
-    pub errors: u64,
 }
 
 const TURNS: usize = 1024;
@@ -552,53 +497,6 @@ impl Tier {
     }
 }
 
-impl Slot {
-    fn disk(&self) -> Option<Arc<Disk>> {
-        match &*self.state.read() {
-            State::Up(disk) if disk.failure().is_none() => Some(disk.clone()),
-            _ => None,
-        }
-    }
-
-    fn stats(&self) -> DiskStats {
-        let state = self.state.read();
-        let (disk, reason) = match &*state {
-            State::Up(disk) => (Some(disk), disk.failure()),
-            State::Down(reason) => (None, Some(reason.as_str())),
-        };
-        let count = |of: fn(&Disk) -> u64| disk.map_or(0, |disk| of(disk));
-        DiskStats {
-            path: self.settings.path.display().to_string(),
-            state: match reason {
-                None => DiskState::Online,
-                Some(reason) => DiskState::Offline(reason.to_owned()),
-            },
-            size: self.settings.size,
-            used: count(Disk::used),
-            objects: count(|disk| disk.index.len()),
-            index_bytes: count(|disk| disk.index.memory()),
-            segments: count(|disk| disk.segments.read().len() as u64),
-            hits: count(|disk| disk.counters.hits.get()),
-            written: count(|disk| disk.counters.written.get()),
-            refused: count(|disk| disk.counters.refused.get()),
-            reinserted: count(|disk| disk.counters.reinserted.get()),
-            evicted: count(|disk| disk.counters.evicted.get()),
-            damaged: count(|disk| disk.counters.damaged.get()),
-            errors: count(|disk| disk.counters.errors.get()),
-        }
-    }
-}
-
-fn out_of_service(settings: &DiskSettings, error: &io::Error) -> String {
-    let path = settings.path.display();
-    let reason = match error.kind() {
-        io::ErrorKind::WouldBlock => "another process has it".to_owned(),
-        _ => error.to_string(),
-    };
-    tracing::error!(disk = %path, reason, "a cache disk cannot be opened; the node goes on without it");
-    reason
-}
-
 /// Splitmix64's finaliser: written out, since keys must find their disk again after an update.
 fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -686,28 +584,5 @@ impl Object {
             variant: self.variant(),
             began: self.began().0,
         }
-    }
-}
-
-/// Keys that were asked about before: a table of fixed size that forgets what is pushed out.
-struct Seen {
-    marks: Box<[AtomicU32]>,
-}
-
-const MARKS: usize = 1 << 18;
-
-impl Seen {
-    fn new() -> Self {
-        Self {
-            marks: (0..MARKS).map(|_| AtomicU32::new(0)).collect(),
-        }
-    }
-
-    /// Notes a key. Whether it was noted before.
-    fn mark(&self, hash: u128) -> bool {
-        let mark = (hash >> 96) as u32 | 1;
-        self.marks
-            .get(hash as usize % MARKS)
-            .is_some_and(|slot| slot.swap(mark, Ordering::Relaxed) == mark)
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Writer {
 struct Open {
     segment: Arc<Segment>,
     cursor: u64,
+    /// Bytes written since they were last made durable.
+    unsynced: u64,
     footer: Footer,
     /// Places of sites in the footer, by their numbers on the disk.
     sites: HashMap<u32, u16>,
@@ -274,6 +276,14 @@ impl Writer {
             return Err(Refused::Failed);
         }
         open.cursor += length;
+        open.unsynced += length;
+        if open.unsynced >= SYNC {
+            open.unsynced = 0;
+            if let Err(error) = open.segment.file.sync() {
+                disk.fail("writing", &error);
+                return Err(Refused::Failed);
+            }
+        }
         let site = open.number_of(disk, draft.site);
         // Segments are at most 2^32 units long.
         let unit = |at: u64| u32::try_from(at / ALIGN).unwrap_or(u32::MAX);
@@ -366,6 +376,7 @@ impl Writer {
         self.open = Some(Open {
             segment,
             cursor: SEGMENT_HEADER,
+            unsynced: 0,
             footer: Footer::default(),
             sites: HashMap::new(),
         });
@@ -490,6 +501,10 @@ impl Writer {
         written
     }
 }
+
+/// Bytes that may be written before they are made durable: a power cut costs no more, and sealing a segment has little left
+/// to wait for.
+const SYNC: u64 = 16 * 1024 * 1024;
 
 /// Bytes that one more record may add to the footer.
 const FOOTER_SLACK: u64 = 2 * format::FOOTER_ENTRY + 512;

@@ -242,9 +242,15 @@ async fn two_processes_do_not_share_a_disk() {
         second.disks()[0].state,
         DiskState::Offline("another process has it".to_owned())
     );
+    // Who waits for it gets it as soon as it is free.
+    let settings = anypop_store::DiskSettings {
+        claim_timeout: std::time::Duration::from_secs(60),
+        ..disk(folder.path(), 64 * MIB)
+    };
+    let waiting =
+        std::thread::spawn(move || Store::open(limits(64 * MIB), always(), vec![settings]));
     first.close();
-    let third = crate::setup::open(folder.path());
-    assert!(is_online(&third));
+    assert!(is_online(&waiting.join().unwrap()));
 }
 
 #[tokio::test]

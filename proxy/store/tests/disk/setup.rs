@@ -21,6 +21,7 @@ pub(crate) fn always() -> TierSettings {
 pub(crate) fn disk(path: &Path, size: u64) -> DiskSettings {
     DiskSettings {
         readers: 2,
+        claim_timeout: std::time::Duration::ZERO,
         ..DiskSettings::new(path, size)
     }
 }
