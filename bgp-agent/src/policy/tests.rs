@@ -250,6 +250,21 @@ fn a_proxy_that_ends_its_work_is_no_failure() {
             matches!(out.as_slice(), [Action::Announce { .. }]),
             "{out:?}"
         );
+        // And one that ends in the middle of its own drain.
+        policy.handle(now + ms(2), line(ProxyState::Bleeding, 3));
+        let out = policy.handle(now + ms(3), Event::Gone("it has ended".into()));
+        assert!(
+            matches!(
+                out.as_slice(),
+                [Action::Stepped { .. }, Action::Withdraw { .. }]
+            ),
+            "{out:?}"
+        );
+        policy.handle(now + ms(4), line(ProxyState::Ready, 0));
+        for _ in 0..2 {
+            policy.handle(now + ms(5), probe(Ok(())));
+        }
+        assert_eq!(policy.vip_state(0), "announced");
     }
 }
 
