@@ -187,16 +187,18 @@ pub(crate) fn scan(file: &dyn File, segment: u32) -> Result<Scan, ReadError> {
         ..Scan::default()
     };
     let mut header = [0; RECORD_HEADER as usize];
+    // Where the last record begins, if it is damaged.
+    let mut torn = None;
     loop {
         let at = scan.end;
         let read = file.read_at(&mut header, at)?;
         let record = RecordHeader::decode(header.get(..read).unwrap_or_default(), segment, at);
         let Some(record) = record else {
-            return Ok(scan);
+            return Ok(scan.without(torn));
         };
         let end = at + record.length();
         if end > size {
-            return Ok(scan);
+            return Ok(scan.without(torn));
         }
         scan.end = end;
         let mut bytes = vec![0; (record.length() - RECORD_HEADER) as usize];
@@ -204,6 +206,7 @@ pub(crate) fn scan(file: &dyn File, segment: u32) -> Result<Scan, ReadError> {
         let site = check_record(&record, bytes.get(..read).unwrap_or_default(), segment, at);
         let (Some(site), Ok(offset)) = (site, u32::try_from(at / ALIGN)) else {
             scan.damaged += 1;
+            torn = Some(at);
             continue;
         };
         let site = match scan.footer.sites.iter().position(|known| *known == site) {
@@ -215,8 +218,10 @@ pub(crate) fn scan(file: &dyn File, segment: u32) -> Result<Scan, ReadError> {
         };
         let Ok(site) = u16::try_from(site) else {
             scan.damaged += 1;
+            torn = Some(at);
             continue;
         };
+        torn = None;
         scan.footer.entries.push(FooterEntry {
             kind: record.kind,
             hash: record.hash,
@@ -227,6 +232,17 @@ pub(crate) fn scan(file: &dyn File, segment: u32) -> Result<Scan, ReadError> {
             size: record.size,
             began: record.began,
         });
+    }
+}
+
+impl Scan {
+    /// The last record, if it is damaged, was being written when the process was killed: it is no damage, and no record.
+    fn without(mut self, torn: Option<u64>) -> Self {
+        if let Some(at) = torn {
+            self.end = at;
+            self.damaged = self.damaged.saturating_sub(1);
+        }
+        self
     }
 }
 
