@@ -7,7 +7,7 @@
 //! From the bytes up:
 //!
 //! - [`volume`]: the files, and where tests make them fail.
-//! - [`format`], [`head`]: what the bytes mean.
+//! - [`mod@format`], [`head`]: what the bytes mean.
 //! - `segment`: reading one, and scanning one that was not sealed.
 //! - `index`, `sites`: what a disk has, in 64 bytes an object, and whose it is.
 //! - `writer`, behind a bounded `queue`: the one thread of a disk that writes; eviction.
