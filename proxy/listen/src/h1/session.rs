@@ -41,6 +41,11 @@ pub(super) struct H1Session {
     body_read: usize,
     upgraded: bool,
     is_upgrade: bool,
+    /// An upgrade was asked for and sent on, and nobody has said yet what becomes of it.
+    ///
+    /// Pingora tells the origin's side at once that a request without a body has ended. When that word comes after the 101, which
+    /// is a matter of luck, it ends the tunnel. So until the response decides, such a request is neither empty nor done.
+    undecided: bool,
 }
 
 impl H1Session {
@@ -69,6 +74,7 @@ impl H1Session {
             body_read: 0,
             upgraded: false,
             is_upgrade,
+            undecided: false,
         }
     }
 
@@ -82,6 +88,7 @@ impl H1Session {
             .map_err(into_pingora)?;
         if is_final {
             self.upgraded = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
+            self.undecided = false;
             self.response = Some(head);
         }
         Ok(())
@@ -195,6 +202,10 @@ impl Session for H1Session {
     }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        if self.undecided {
+            let error = poll_fn(|cx| self.shared.wire.lock().poll_gone(cx)).await;
+            return Err(into_pingora(error));
+        }
         let piece = poll_fn(|cx| self.shared.wire.lock().poll_body(cx))
             .await
             .map_err(into_pingora)?;
@@ -338,7 +349,7 @@ impl Session for H1Session {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.shared.wire.lock().request.is_done()
+        !self.undecided && self.shared.wire.lock().request.is_done()
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -348,7 +359,7 @@ impl Session for H1Session {
 
     fn is_body_empty(&mut self) -> bool {
         let wire = self.shared.wire.lock();
-        wire.request.empty && !matches!(wire.request.body, Body::Tunnel)
+        !self.undecided && wire.request.empty && !matches!(wire.request.body, Body::Tunnel)
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
@@ -393,6 +404,8 @@ impl Session for H1Session {
 
     fn enable_retry_buffering(&mut self) {
         self.retry.enable();
+        // This is Pingora's last call before the request goes to the origin.
+        self.undecided = self.is_upgrade && self.response.is_none();
     }
 
     fn retry_buffer_truncated(&self) -> bool {
