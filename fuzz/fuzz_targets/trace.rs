@@ -15,7 +15,10 @@ fuzz_target!(|data: &[u8]| {
     // What is sent on must be readable by who gets it.
     assert!(TraceParent::parse(trace.traceparent().as_bytes()).is_some());
     if let Some(state) = trace.tracestate() {
-        assert_eq!(trace::trace_state([state.as_bytes()]).as_deref(), Some(state));
+        assert_eq!(
+            trace::trace_state([state.as_bytes()]).as_deref(),
+            Some(state)
+        );
     }
     if let Some(id) = RequestId::parse(data) {
         assert_eq!(id.as_str().as_bytes(), data);
