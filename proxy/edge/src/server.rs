@@ -16,7 +16,7 @@ use std::{
 use anypop_config::{Live, Node, Snapshot};
 use anypop_listen::{Listener, Mode, Server};
 use anypop_origin::{Client, Guard, Network, Pool, Pools, Resolver, TcpDial};
-use anypop_store::{Limits, Store};
+use anypop_store::{DiskState, Limits, Store};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::{net::UnixListener, sync::watch, task::JoinHandle};
@@ -127,13 +127,25 @@ pub async fn start(
         version: env!("CARGO_PKG_VERSION"),
         commit: option_env!("ANYPOP_COMMIT").unwrap_or(""),
     }));
-    let store = Store::new(Limits {
+    let limits = Limits {
         memory: node.cache.memory.bytes(),
         max_object: node.cache.max_object.bytes(),
         // Each site has a bound of its own, which is kept where variants are stored.
         max_variants: usize::MAX,
         ..Limits::default()
-    });
+    };
+    // Reading the index of a large disk takes seconds.
+    let (tier, disks) = settings::disks(&node);
+    let opened = tokio::task::spawn_blocking(move || Store::open(limits, tier, disks)).await;
+    let store = opened.map_err(|error| StartError::Io {
+        what: "the store".to_owned(),
+        source: io::Error::other(error),
+    })?;
+    for disk in store.disks() {
+        if let DiskState::Offline(why) = &disk.state {
+            tracing::error!(disk = disk.path, why, "a disk is out of service");
+        }
+    }
     let listeners: Vec<Listener> = settings::listeners(&node)
         .map(Listener::bind)
         .collect::<Result<_, _>>()
@@ -197,7 +209,7 @@ pub async fn start(
         store,
     });
     let figures = edge.store.clone();
-    metrics.set_store_source(move || vec![("memory", store_figures(&figures))]);
+    metrics.set_store_source(move || store_figures(&figures));
     let served = Arc::downgrade(&edge);
     metrics.set_origin_source(move || served.upgrade().map_or_else(Vec::new, |edge| health(&edge)));
     metrics.reloaded(Outcome::Ok, 1, site_count, SystemTime::now());
@@ -309,7 +321,12 @@ impl Running {
             let _ = task.await;
         }
         let edge = self.edge;
-        let closed = tokio::task::spawn_blocking(move || edge.access_log.close(LAST_WORDS)).await;
+        let closed = tokio::task::spawn_blocking(move || {
+            // What waits to be written to disk is written, and the disks are free for a successor.
+            edge.store.close();
+            edge.access_log.close(LAST_WORDS)
+        })
+        .await;
         if !matches!(closed, Ok(true)) {
             tracing::warn!("the access log did not take its last lines in time");
         }
@@ -444,13 +461,27 @@ fn health(edge: &Edge) -> Vec<OriginHealth> {
     edge.pools.all().into_iter().flat_map(of_pool).collect()
 }
 
-fn store_figures(store: &Store) -> StoreFigures {
+/// Those of memory, and those of all disks in service together.
+fn store_figures(store: &Store) -> Vec<(&'static str, StoreFigures)> {
     let stats = store.stats();
-    StoreFigures {
+    let memory = StoreFigures {
         objects: stats.objects,
         bytes: stats.bytes,
         capacity: stats.limit,
         evictions: stats.evictions,
+    };
+    let disks = store.disks();
+    let online = disks.iter().filter(|disk| disk.state == DiskState::Online);
+    let disk = online.fold(StoreFigures::default(), |sum, disk| StoreFigures {
+        objects: sum.objects + disk.objects,
+        bytes: sum.bytes + disk.used,
+        capacity: sum.capacity + disk.size,
+        evictions: sum.evictions + disk.evicted,
+    });
+    if disks.is_empty() {
+        vec![("memory", memory)]
+    } else {
+        vec![("memory", memory), ("disk", disk)]
     }
 }
 

@@ -4,12 +4,13 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anypop_config::{
     Node, Site,
-    node::{LogLevel, ProxyLimits},
+    node::{Admission, LogLevel, ProxyLimits},
     site::{self, OriginHttp2},
     value::{AccessLog, Networks, Scheme, SyslogTarget},
 };
 use anypop_listen as listen;
 use anypop_origin as origin;
+use anypop_store::{self as store, DiskSettings, TierSettings};
 use http::HeaderValue;
 use ipnet::IpNet;
 use tracing_subscriber::filter::LevelFilter;
@@ -138,6 +139,24 @@ pub fn pool(site: &Site) -> Result<origin::PoolSettings, Unusable> {
 
 fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
     fs::read(path).map_err(|error| Unusable::new(path.display(), error))
+}
+
+/// The node's disks, and what goes to them.
+pub fn disks(node: &Node) -> (TierSettings, Vec<DiskSettings>) {
+    let tier = TierSettings {
+        admission: match node.cache.admission {
+            Admission::Always => store::Admission::Always,
+            Admission::SecondHit => store::Admission::SecondHit,
+        },
+        ..TierSettings::default()
+    };
+    let disks = node.cache.disk.iter();
+    (
+        tier,
+        disks
+            .map(|disk| DiskSettings::new(&disk.path, disk.size.bytes()))
+            .collect(),
+    )
 }
 
 /// Where the access log goes.

@@ -86,7 +86,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             what: "disk",
-            node: "[[cache.disk]]\npath = \"/x\"\nsize = \"1GiB\"",
+            node: "[[cache.disk]]\npath = \"/x\"\nsize = \"1KiB\"",
             site: site(""),
             names: &["node.toml:", "disk"],
         },

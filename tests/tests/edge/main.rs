@@ -26,3 +26,4 @@ mod b16_bad_documents;
 mod b17_lifecycle;
 mod b18_demo;
 mod b19_parts;
+mod b20_disk;

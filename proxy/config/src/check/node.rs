@@ -7,7 +7,7 @@ use super::Checker;
 use crate::{
     document::NodeDocument,
     key::Key,
-    node::{Listen, Node, NodeCache, ProxyLimits},
+    node::{Admission, DiskTier, Listen, Node, NodeCache, ProxyLimits},
     value::{AccessLog, SyslogTarget, Token},
 };
 
@@ -79,12 +79,7 @@ pub(crate) fn check_node(checker: &mut Checker<'_>) -> Node {
             ),
         );
     }
-    if !cache.disk.is_empty() {
-        checker.error(
-            &Key::of("cache.disk"),
-            "the disk tier is not part of this version",
-        );
-    }
+    disks(checker, &mut cache);
 
     let numbers = checker.remaining(&Key::of("origin.resolver"));
     for (server, at) in document.origin.resolver.iter().zip(numbers) {
@@ -254,6 +249,37 @@ fn socket(checker: &mut Checker<'_>, key: &str, path: &Path) -> PathBuf {
         );
     }
     path
+}
+
+/// Checks the disks and makes their paths absolute.
+fn disks(checker: &mut Checker<'_>, cache: &mut NodeCache) {
+    let key = Key::of("cache.disk");
+    let numbers = checker.remaining(&key);
+    let mut seen: Vec<PathBuf> = Vec::new();
+    for (disk, at) in cache.disk.iter_mut().zip(numbers) {
+        let at = key.index(at);
+        if disk.size < DiskTier::SMALLEST {
+            checker.error(
+                &at.key("size"),
+                format!("must be at least {}", DiskTier::SMALLEST),
+            );
+        }
+        if disk.path.as_os_str().is_empty() {
+            checker.error(&at.key("path"), "is empty");
+            continue;
+        }
+        disk.path = checker.absolute(&disk.path);
+        if seen.contains(&disk.path) {
+            checker.error(&at.key("path"), "is another disk's too");
+        }
+        seen.push(disk.path.clone());
+    }
+    if cache.disk.is_empty() && cache.admission != Admission::default() {
+        checker.error(
+            &Key::of("cache.admission"),
+            "does nothing without a [[cache.disk]]",
+        );
+    }
 }
 
 fn token(checker: &mut Checker<'_>, key: &Key, path: &mut Option<PathBuf>) -> Option<Token> {

@@ -5,8 +5,8 @@ mod sections;
 
 pub use limits::ProxyLimits;
 pub use sections::{
-    Admin, DiskTier, Listen, Log, LogFormat, LogLevel, NodeCache, NodeOrigin, NodeSection, NodeTls,
-    Sites, StatusStream, TlsVersion, Tracing,
+    Admin, Admission, DiskTier, Listen, Log, LogFormat, LogLevel, NodeCache, NodeOrigin,
+    NodeSection, NodeTls, Sites, StatusStream, TlsVersion, Tracing,
 };
 
 use std::{

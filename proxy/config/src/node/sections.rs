@@ -153,9 +153,22 @@ pub struct NodeCache {
     pub memory: ByteSize,
     /// How large may one object in the memory tier be?
     pub max_object: ByteSize,
-    /// Which disks are used? The disk tier is not part of this version: any entry is refused.
-    #[schemars(length(max = 0))]
+    /// What is written to disk?
+    pub admission: Admission,
+    /// Which disks are used?
     pub disk: Vec<DiskTier>,
+}
+
+/// What is written to disk: `cache.admission`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Admission {
+    /// Everything that is stored.
+    Always,
+    /// What is asked for again: most of what is fetched never is.
+    #[default]
+    SecondHit,
 }
 
 impl NodeCache {
@@ -170,6 +183,7 @@ impl Default for NodeCache {
         Self {
             memory: Self::MEMORY,
             max_object: Self::MAX_OBJECT,
+            admission: Admission::default(),
             disk: Vec::new(),
         }
     }
@@ -179,10 +193,15 @@ impl Default for NodeCache {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiskTier {
-    /// In which directory?
+    /// In which directory? Only its last part is made if it is missing.
     pub path: PathBuf,
-    /// How much of it?
+    /// How many bytes may it take?
     pub size: ByteSize,
+}
+
+impl DiskTier {
+    /// The smallest `size`.
+    pub const SMALLEST: ByteSize = ByteSize::mib(16);
 }
 
 /// How origins are reached: `[origin]` in the node's document.

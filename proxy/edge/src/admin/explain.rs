@@ -60,7 +60,7 @@ pub(super) async fn explain(
         query: target.query.as_deref(),
         headers: &headers,
     };
-    Ok(Json(crate::pipeline::explain(&edge, site, &asked)))
+    Ok(Json(crate::pipeline::explain(&edge, site, &asked).await))
 }
 
 fn add(headers: &mut HeaderMap, line: &str) -> Result<(), Refusal> {

@@ -54,11 +54,12 @@ pub(super) struct Purged {
     clock: u64,
 }
 
-/// Purges. When the answer comes, no request is served what it hits.
+/// Purges. When the answer comes, no request is served what it hits, and no kill brings it back.
 #[utoipa::path(post, path = "/v1/purges", request_body = Purge, responses(
     (status = 200, body = Purged),
     (status = 400, body = Refusal, description = "The request does not say what to purge."),
     (status = 404, body = Refusal, description = "There is no such site."),
+    (status = 500, body = Refusal, description = "It holds, but no disk could write it down."),
 ))]
 pub(super) async fn purge(
     State(edge): State<Arc<Edge>>,
@@ -78,9 +79,26 @@ pub(super) async fn purge(
         PurgeKind::Hard
     };
     edge.metrics.purges.inc((label(&request.scope), kind));
-    let clock = edge.store.purge(&request, now());
-    tracing::info!(?request, clock = clock.0, "purged");
-    Ok(Json(Purged { clock: clock.0 }))
+    let store = edge.store.clone();
+    let asked = request.clone();
+    let purged = tokio::task::spawn_blocking(move || store.purge_durably(&asked, now())).await;
+    match purged {
+        Ok(Ok(clock)) => {
+            tracing::info!(?request, clock = clock.0, "purged");
+            Ok(Json(Purged { clock: clock.0 }))
+        }
+        Ok(Err(error)) => {
+            tracing::error!(?request, %error, "purged, but not durably");
+            Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                error.to_string(),
+            ))
+        }
+        Err(error) => Err(Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            error.to_string(),
+        )),
+    }
 }
 
 fn scope(purge: &Purge, snapshot: &Snapshot) -> Result<PurgeScope, Refusal> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anypop_store::{DiskState, DiskStats};
 use axum::{
     Json,
     extract::State,
@@ -59,6 +60,51 @@ struct CacheStatus {
     fills: u64,
     /// Objects that had to leave for others.
     evictions: u64,
+    /// The disks, in the order of the document.
+    disks: Vec<DiskStatus>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct DiskStatus {
+    /// Its directory.
+    path: String,
+    /// Whether it is in service.
+    online: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    /// Objects it holds.
+    objects: u64,
+    /// Bytes it takes.
+    bytes: u64,
+    /// Bytes it may take.
+    limit_bytes: u64,
+    /// Objects read from it.
+    hits: u64,
+    /// Objects whose bytes were not those written; they were fetched again.
+    damaged: u64,
+    /// Errors of the disk itself.
+    errors: u64,
+}
+
+impl From<DiskStats> for DiskStatus {
+    fn from(disk: DiskStats) -> Self {
+        let (online, reason) = match disk.state {
+            DiskState::Online => (true, String::new()),
+            DiskState::Offline(why) => (false, why),
+        };
+        Self {
+            path: disk.path,
+            online,
+            reason,
+            objects: disk.objects,
+            bytes: disk.used,
+            limit_bytes: disk.size,
+            hits: disk.hits,
+            damaged: disk.damaged,
+            errors: disk.errors,
+        }
+    }
 }
 
 /// How the node is.
@@ -92,6 +138,12 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Json<Status> {
             limit_bytes: store.limit,
             fills: store.fills,
             evictions: store.evictions,
+            disks: edge
+                .store
+                .disks()
+                .into_iter()
+                .map(DiskStatus::from)
+                .collect(),
         },
     })
 }

@@ -46,6 +46,25 @@ pub(super) fn status(args: Status) -> Result<(), Failure> {
     ] {
         text.push_str(&format!("  {label:<18} {}\n", text_at(&status, pointer)));
     }
+    for disk in status
+        .pointer("/cache/disks")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        text.push_str(&format!(
+            "  {:<18} {}: {}, {} objects, {} of {} bytes\n",
+            "disk",
+            text_at(disk, "/path"),
+            match text_at(disk, "/reason").as_str() {
+                "" => "in service".to_owned(),
+                reason => format!("OUT OF SERVICE ({reason})"),
+            },
+            text_at(disk, "/objects"),
+            text_at(disk, "/bytes"),
+            text_at(disk, "/limit_bytes"),
+        ));
+    }
     for listener in status
         .pointer("/listeners")
         .and_then(Value::as_array)

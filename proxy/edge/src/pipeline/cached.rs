@@ -201,7 +201,8 @@ impl Serving<'_> {
         let lookup = self
             .edge
             .store
-            .lookup(&query.key, |object| query.selects(object, headers));
+            .find(&query.key, |object| query.selects(object, headers))
+            .await;
         match lookup {
             Lookup::Found(found) => self.found(found).await,
             Lookup::Missed(missed) => {
@@ -434,11 +435,8 @@ impl Serving<'_> {
 
     /// Whether the object is in the store: a body that is too large for it only passes through.
     fn is_kept(&self, object: &Arc<Object>) -> bool {
-        let largest = self.edge.store.limits().biggest();
-        object
-            .body()
-            .length()
-            .is_none_or(|length| length <= largest)
+        let length = object.body().length();
+        length.is_none_or(|length| self.edge.store.keeps(object.key(), length))
     }
 
     /// Sends a stored response. A body too large for the store may have passed by already: then

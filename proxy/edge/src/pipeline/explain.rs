@@ -93,11 +93,11 @@ struct Variant {
 }
 
 /// Explains a GET.
-pub fn explain(edge: &Edge, site: &Site, asked: &Asked<'_>) -> Explanation {
+pub async fn explain(edge: &Edge, site: &Site, asked: &Asked<'_>) -> Explanation {
     let settings = site.settings(asked.path, &Method::GET, None);
     let query = Query::for_target(site, asked, &Method::GET);
     let now = now();
-    let found = edge.store.variants(&query.key);
+    let found = edge.store.find_variants(&query.key).await;
     let selected = found
         .iter()
         .find(|found| query.selects(&found.object, asked.headers));

@@ -24,7 +24,7 @@ use crate::edge::Edge;
 /// Invalidates what a successful unsafe request changed: its own URL, and those in `Location` and
 /// `Content-Location` that have the same origin. A purge clock each, so that a fill that began
 /// before the change cannot bring the old response back.
-pub(super) fn by_method(
+pub(super) async fn by_method(
     edge: &Edge,
     ctx: &Context,
     site: &Site,
@@ -53,23 +53,24 @@ pub(super) fn by_method(
         };
         // Keys hold the query as the rules for reading leave it.
         let rules = rules::query(site.settings(path, &Method::GET, None).query);
-        edge.store.purge(
-            &PurgeRequest {
-                scope: PurgeScope::Url {
-                    site: site.id.to_string(),
-                    host: hit.host,
-                    path: path.to_owned(),
-                    query: rules.apply(query).map(String::from),
-                },
-                soft: false,
+        let request = PurgeRequest {
+            scope: PurgeScope::Url {
+                site: site.id.to_string(),
+                host: hit.host,
+                path: path.to_owned(),
+                query: rules.apply(query).map(String::from),
             },
-            now(),
-        );
+            soft: false,
+        };
+        let store = edge.store.clone();
+        // It is written to disk before it counts as done. A purge that could not be written is
+        // logged by the store, and holds until a restart.
+        let _ = tokio::task::spawn_blocking(move || store.purge(&request, now())).await;
     }
 }
 
 /// Updates or invalidates the stored response to GET by a response to HEAD.
-pub(super) fn by_head(
+pub(super) async fn by_head(
     edge: &Edge,
     ctx: &Context,
     site: &Site,
@@ -80,7 +81,7 @@ pub(super) fn by_head(
     let Some(arrived) = &ctx.arrived else { return };
     let query = Query::of(request, arrived, site);
     let received = now();
-    for found in edge.store.variants(&query.key) {
+    for found in edge.store.find_variants(&query.key).await {
         let object = found.object;
         if !query.selects(&object, &request.headers) {
             continue;

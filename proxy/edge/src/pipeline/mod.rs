@@ -198,7 +198,7 @@ impl ProxyHttp for Pipeline {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        pass::response(&self.edge, session, response, ctx)
+        pass::response(&self.edge, session, response, ctx).await
     }
 
     fn response_body_filter(

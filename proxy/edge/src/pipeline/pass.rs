@@ -215,7 +215,7 @@ pub(super) fn request_body(body: Option<&bytes::Bytes>, ctx: &mut Context) -> Re
 ///
 /// # Errors
 /// When a field cannot be set.
-pub(super) fn response(
+pub(super) async fn response(
     edge: &Edge,
     session: &Session,
     response: &mut ResponseHeader,
@@ -245,16 +245,20 @@ pub(super) fn response(
                 request,
                 response.status,
                 &response.headers,
-            );
+            )
+            .await;
         }
-        _ => invalidate::by_method(
-            edge,
-            ctx,
-            &site,
-            request,
-            response.status,
-            &response.headers,
-        ),
+        _ => {
+            invalidate::by_method(
+                edge,
+                ctx,
+                &site,
+                request,
+                response.status,
+                &response.headers,
+            )
+            .await;
+        }
     }
     let version = response.version;
     let mut headers = response.headers.clone();
