@@ -262,7 +262,9 @@ impl Clock {
                 because: Because::NoCache,
             };
         }
-        if request.no_cache || request.max_age.is_some_and(|max| self.age(now) > max) {
+        // `max-age=0` is how clients ask for validation: also of what came in this very millisecond.
+        let too_old = |max: Duration| max.is_zero() || self.age(now) > max;
+        if request.no_cache || request.max_age.is_some_and(too_old) {
             return Freshness::MustRevalidate {
                 because: Because::Request,
             };
