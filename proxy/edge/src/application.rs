@@ -96,7 +96,10 @@ impl Application for Front {
                         .inc((version, HandshakeResult::Ok, resumed));
                 }
             }
-            Event::Closed(_) => metrics.connections_open.down(),
+            Event::Closed(_) => {
+                metrics.connections_open.down();
+                self.edge.closed.notify_one();
+            }
             Event::Refused { peer, limit } => {
                 tracing::debug!(%peer, ?limit, "connection refused");
                 metrics.connections_refused.inc(match limit {

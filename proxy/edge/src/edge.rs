@@ -11,6 +11,7 @@ use anypop_listen::tls::CertificateStore;
 use anypop_origin::{Client, Pools};
 use anypop_store::Store;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -60,6 +61,8 @@ pub struct Edge {
     pub hot: Hot,
     /// Fills under way.
     pub tasks: TaskTracker,
+    /// Told whenever a client's connection is closed.
+    pub(crate) closed: Notify,
     /// Since the process serves.
     pub started: Instant,
     pub(crate) listeners: OnceLock<Vec<Bound>>,

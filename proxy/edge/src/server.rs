@@ -19,7 +19,11 @@ use anypop_origin::{Client, Guard, Network, Pool, Pools, Resolver, TcpDial};
 use anypop_store::{DiskState, Limits, Store};
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::{net::UnixListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::UnixListener,
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -202,6 +206,7 @@ pub async fn start(
         rates: RateLimiter::default(),
         hot: Hot::default(),
         tasks: TaskTracker::new(),
+        closed: Notify::new(),
         started: Instant::now(),
         listeners: OnceLock::from(bound.clone()),
         reloader: OnceLock::new(),
@@ -293,7 +298,6 @@ impl Running {
         self.mode.send_replace(Mode::Bleed);
         let deadline = tokio::time::sleep(BLEED);
         tokio::pin!(deadline);
-        let mut tick = tokio::time::interval(Duration::from_millis(20));
         while self.edge.metrics.connections_open.value() > 0 {
             tokio::select! {
                 () = &mut deadline => {
@@ -302,7 +306,8 @@ impl Running {
                     break;
                 }
                 () = self.cut.cancelled() => break,
-                _ = tick.tick() => {}
+                // It keeps one word for who comes late, so none between check and wait is lost.
+                () = self.edge.closed.notified() => {}
             }
         }
         self.stop().await;

@@ -161,3 +161,23 @@ async fn a_site_may_say_that_clients_have_no_say() {
             .is_hit()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_variant_goes_beyond_the_sites_limit() {
+    let origin = Origin::start().await;
+    let reply = Reply::new(200)
+        .field("Cache-Control", "max-age=60")
+        .field("Vary", "Accept-Language")
+        .body("hello");
+    origin.on("/page", reply);
+    let edge = Edge::before_with(&origin, "[cache]\nvary_limit = 2").await;
+    let hit = async |language| {
+        let fields = [("Accept-Language", language)];
+        edge.get_with("/page", &fields).await.is_hit()
+    };
+    for language in ["de", "en", "fr"] {
+        assert!(!hit(language).await, "{language} is new");
+    }
+    assert!(hit("fr").await && hit("en").await, "two are kept");
+    assert!(!hit("de").await, "the oldest had to go");
+}
